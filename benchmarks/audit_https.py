@@ -23,8 +23,9 @@ from edge_agent.audit.uploader import PATH
 from edge_agent.config import load_identity
 from edge_agent.https import HttpsDoor, accepted, verified_context
 from shared.audit.batch import ChainHead, sign_batch
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
 from shared.audit.packed import pack
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, StoredRecord, compose
+from shared.audit.record import StoredRecord, compose
 from shared.clock import SystemClock
 
 _RECORDS, _CLIENTS, _EACH = 5000, 16, 25

@@ -25,8 +25,8 @@ from control_plane.tlog.verify import verify_log
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from shared.audit.batch import Batch
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.packed import pack
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer
 from shared.clock import SystemClock
 from shared.identity import HostId

@@ -29,7 +29,7 @@ from control_plane.fleet.mqtt import CentreMqtt
 from control_plane.fleet.states import StateIntake
 from control_plane.policy.file.authored import AuthoredPolicy
 from edge_agent.policy_sync.updater import PolicyUpdater
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.clock import SystemClock
 from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from random import SystemRandom
 
+from apiflask import APIFlask
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from control_plane import first_start
@@ -60,7 +61,7 @@ from control_plane.fleet.push import PolicyPush
 from control_plane.fleet.reports import VerifiedReports
 from control_plane.fleet.states import StateIntake
 from control_plane.http.enrolment_door import enrolment_door
-from control_plane.http.host_door import MAX_OBJECT_BYTES, host_door
+from control_plane.http.host_door import MAX_OBJECT_BYTES, HostServices, host_door
 from control_plane.http.host_identity import HostIdentities
 from control_plane.http.limits import FailureLimit
 from control_plane.http.people_door import MAX_BODY_BYTES, people_door
@@ -119,7 +120,7 @@ from control_plane.witnesses.gathering import Gathering
 from control_plane.witnesses.rounds import Rounds
 from control_plane.witnesses.serving import OthersWitness
 from control_plane.witnesses.showing import WitnessShowing
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
 from shared.enrolment.chain import parse_chain
@@ -163,58 +164,22 @@ class ControlPlane:
         self._issuance = Issuance(self._ca, self._journal, self._log.verify_may_issue, self._log.look)
         self._issue_own()
         self._evidence = EvidenceKeys(self._database, self._ca.trust)
-        signed = sign_log_key(self._keys.signer(store.JOURNAL), self._journal.sequencer.key)
-        self._log_offer = lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode())
-        self._log_proofs = LogProofs(self._database, self._log_offer)
-        self._rounds = Rounds(self._database, clock, settings.witnessing.round_s)
-        self._gathering = Gathering(self._database, self._journal, self._evidence, self._journal.sequencer.key, clock)
-        self._silent = SilentHosts(
-            self._database, self._journal, clock, lambda: HeardSince(self._policy.acted_by(), clock.now())
-        )
-        self._asking = WitnessAsking(
-            self._database, self._journal, self._rounds, self._gathering, settings.witnessing.asked, post_to()
-        )
-        self._witnesses = WitnessShowing(
-            self._database, self._journal.sequencer.key, settings.witnessing, self._keys.witness_signer, clock
-        )
-        self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
-        self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
-        self._objects = LocalObjectStore(folders.objects)
+        self._set_up_witnessing()
+        self._set_up_vault()
         self._accounts = Accounts(self._database, clock)
         self._security_keys = SecurityKeys(lambda: f"http://localhost:{self._doors['people'].port}")
-        self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
-        reports = VerifiedReports()
-        self._rollouts = Rollouts(self._database, self._policy, self._journal, clock, reports)
-        self._states = StateIntake(self._database, self._journal, clock, reports)
-        self._push = PolicyPush(settings, self._policy, self._states, self._ca.trust.pem(),
-                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
-                                revoked=RevokedHosts(self._database, self._ca,
-                                                     self._issuance.because(Why.STAND_IN)))  # fmt: skip
-        self._taking_back = TakingBack(
-            self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
-        )
-        self._revocation = Revocation(
-            self._database, self._journal, self._push.end_session, self._identity_ended, self._taking_back.row_of_lost
-        )
-        self._standings = Standings(
-            self._database, self._journal, self._keys.signer(store.JOURNAL).public,
-            RevokedFile(folders.revoked), self._revocation.has_open,
-        )  # fmt: skip
+        self._set_up_policy()
+        self._set_up_standings()
         self._codes = EnrolmentCodes(self._database, self._journal, clock, self._ca.fingerprint)
         self._lapsed = LapsedHosts(
             self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
         )
+        self._silent = SilentHosts(
+            self._database, self._journal, clock, lambda: HeardSince(self._policy.acted_by(), clock.now())
+        )
         self._following = Following(self._database, self._journal, clock)
         self._erasing = Erasing(self._database, self._journal, self._private, ErasedFile(folders.erased), clock)
-        acts = (
-            self._taking_back,
-            self._erasing,
-            Lifting(self._journal),
-            Decommissioning(self._journal, self._revocation.ended),
-            Promotion(self._journal, clock),
-            LiftingHold(self._journal, clock, self._push.hint_command),
-        )
-        self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
+        self._two_persons = self._make_two_persons()
         self._commands = FleetCommands(
             self._database, self._journal, clock,
             signatories=partial(signatories, self._policy),
@@ -228,6 +193,61 @@ class ControlPlane:
         self._routes = self._make_routes()
         self._doors: dict[str, Door] = {}
         self._closing = ExitStack()
+
+    def _set_up_witnessing(self) -> None:
+        """Make what lets others hold the log to its word: proofs of it, and hosts and other centres that cosign it."""
+        witnessing, log_key = self._settings.witnessing, self._journal.sequencer.key
+        signed = sign_log_key(self._keys.signer(store.JOURNAL), log_key)
+        self._log_offer = lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode())
+        self._log_proofs = LogProofs(self._database, self._log_offer)
+        self._rounds = Rounds(self._database, self._clock, witnessing.round_s)
+        self._gathering = Gathering(self._database, self._journal, self._evidence, log_key, self._clock)
+        self._asking = WitnessAsking(
+            self._database, self._journal, self._rounds, self._gathering, witnessing.asked, post_to()
+        )
+        self._witnesses = WitnessShowing(self._database, log_key, witnessing, self._keys.witness_signer, self._clock)
+
+    def _set_up_vault(self) -> None:
+        self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), self._clock)
+        self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
+        self._objects = LocalObjectStore(self._settings.folders.objects)
+
+    def _set_up_policy(self) -> None:
+        """Make what publishes a policy, brings it to hosts step by step, and hears what is in force there."""
+        reports = VerifiedReports()
+        self._policy = PolicyPublisher(self._database, self._keys, self._journal, self._clock)
+        self._rollouts = Rollouts(self._database, self._policy, self._journal, self._clock, reports)
+        self._states = StateIntake(self._database, self._journal, self._clock, reports)
+        self._push = PolicyPush(
+            self._settings, self._policy, self._states, self._ca.trust.pem(),
+            broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
+            revoked=RevokedHosts(self._database, self._ca, self._issuance.because(Why.STAND_IN)),
+        )  # fmt: skip
+
+    def _set_up_standings(self) -> None:
+        """Make what says which hosts are let in, and what changes that."""
+        revoked = self._settings.folders.revoked
+        self._taking_back = TakingBack(
+            self._database, self._journal, self._ca.trust, RevokedFile(revoked).read, self._clock
+        )
+        self._revocation = Revocation(
+            self._database, self._journal, self._push.end_session, self._identity_ended, self._taking_back.row_of_lost
+        )
+        self._standings = Standings(
+            self._database, self._journal, self._keys.signer(store.JOURNAL).public,
+            RevokedFile(revoked), self._revocation.has_open,
+        )  # fmt: skip
+
+    def _make_two_persons(self) -> TwoPersons:
+        acts = (
+            self._taking_back,
+            self._erasing,
+            Lifting(self._journal),
+            Decommissioning(self._journal, self._revocation.ended),
+            Promotion(self._journal, self._clock),
+            LiftingHold(self._journal, self._clock, self._push.hint_command),
+        )
+        return TwoPersons(self._database, self._journal, self._clock, acts)
 
     def _make_wipes(self) -> WipeDesk:
         return WipeDesk.of(
@@ -348,63 +368,14 @@ class ControlPlane:
         return self._accounts.new_link(first)
 
     def _make_doors(self) -> Iterator[Door]:
-        settings = self._settings
-        tls = self._tls(store.SERVER_TLS)
-        enroller = Enroller(
-            self._database, self._issuance.because(Why.ENROLMENT), self._journal, self._clock,
-            Replacing(self._journal, self._moves, self._revocation.ended),
-            sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
-        )  # fmt: skip
-        limit = FailureLimit(self._clock, most_overall=_MOST_WRONG_CODES)
-        witness = OthersWitness(
-            self._database, self._journal, settings.witnessing.logs, self._keys.witness_signer, self._clock
-        )
-        enrolment = enrolment_door(
-            enroller, self._lapsed, self._taking_back, self._ca, self._where, limit, witness, FailureLimit(self._clock)
-        )
-        vault = VaultIntake(
-            self._database,
-            self._objects,
-            self._evidence,
-            self._keys,
-            self._index,
-            self._journal,
-            self._keys.signer(store.RECEIPTS),
-            self._clock,
-            settings.folders.incoming,
-            RouteIntake(self._verified, self._route_queue, self._routes.wake),
-            self._moves,
-        )
-        audit = AuditIntake(self._evidence, self._journal, self._clock, self._moves)
-        renewer = Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal)
-        hosts = host_door(
-            HostIdentities(self._database, self._clock, ForgottenCertificates(self._database, self._journal)),
-            vault,
-            audit,
-            self._policy,
-            self._states,
-            renewer,
-            self._commands,
-            CheckpointExchange(
-                self._database,
-                self._log,
-                self._journal,
-                self._log_offer,
-                self._rounds,
-            ),
-            self._make_self_tests(),
-            self._log_proofs,
-            self._wipes.orders,
-            self._wipes.intake,
-            self._gathering,
-        )
+        settings, tls = self._settings, self._tls(store.SERVER_TLS)
         any_address = _listen_on(settings.host)
         yield Door(
-            "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.trust.pem()),
-            max_body_bytes=MAX_OBJECT_BYTES, threads=16,
+            "hosts", host_door(self._host_services()), any_address, settings.host_port,
+            server_context(tls, client_ca=self._ca.trust.pem()), max_body_bytes=MAX_OBJECT_BYTES, threads=16,
         )  # fmt: skip
         yield Door(
-            "enrolment", enrolment, any_address, settings.enrol_port, server_context(tls, client_ca=None),
+            "enrolment", self._enrolment_door(), any_address, settings.enrol_port, server_context(tls, client_ca=None),
             max_body_bytes=MAX_ENROLMENT_BYTES, timeout_s=10,
         )  # fmt: skip
         people = people_door(self._people_services())
@@ -416,6 +387,54 @@ class ControlPlane:
             None,
             max_body_bytes=MAX_BODY_BYTES,
             timeout_s=30,
+        )
+
+    def _enrolment_door(self) -> APIFlask:
+        enroller = Enroller(
+            self._database, self._issuance.because(Why.ENROLMENT), self._journal, self._clock,
+            Replacing(self._journal, self._moves, self._revocation.ended),
+            sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
+        )  # fmt: skip
+        limit = FailureLimit(self._clock, most_overall=_MOST_WRONG_CODES)
+        witness = OthersWitness(
+            self._database, self._journal, self._settings.witnessing.logs, self._keys.witness_signer, self._clock
+        )
+        return enrolment_door(
+            enroller, self._lapsed, self._taking_back, self._ca, self._where, limit, witness, FailureLimit(self._clock)
+        )
+
+    def _host_services(self) -> HostServices:
+        return HostServices(
+            identities=HostIdentities(
+                self._database, self._clock, ForgottenCertificates(self._database, self._journal)
+            ),
+            vault=self._make_vault_intake(),
+            audit=AuditIntake(self._evidence, self._journal, self._clock, self._moves),
+            policy=self._policy,
+            states=self._states,
+            renewer=Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal),
+            commands=self._commands,
+            checkpoints=CheckpointExchange(self._database, self._log, self._journal, self._log_offer, self._rounds),
+            self_tests=self._make_self_tests(),
+            proofs=self._log_proofs,
+            wipes=self._wipes.orders,
+            wipe_intake=self._wipes.intake,
+            gathering=self._gathering,
+        )
+
+    def _make_vault_intake(self) -> VaultIntake:
+        return VaultIntake(
+            self._database,
+            self._objects,
+            self._evidence,
+            self._keys,
+            self._index,
+            self._journal,
+            self._keys.signer(store.RECEIPTS),
+            self._clock,
+            self._settings.folders.incoming,
+            RouteIntake(self._verified, self._route_queue, self._routes.wake),
+            self._moves,
         )
 
     def _make_self_tests(self) -> SelfTestDesk:
@@ -433,11 +452,7 @@ class ControlPlane:
     def _people_services(self) -> PeopleServices:
         audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
         asking = AuditFinding(self._database, self._journal, self._private)
-        coverage = CoverageShowing(
-            self._database, self._keys, self._journal, AuditProof(self._database, self._evidence), self._comparisons,
-            self._verified.with_modalities_of_parts, self._clock,
-        )  # fmt: skip
-        routes = self._routes_for_people()
+        coverage, routes = self._make_coverage(), self._routes_for_people()
         proofs = (self._database, self._journal, self._keys, self._passwords, self._security_keys, self._clock)
         signing_in = SigningIn(*proofs)
         return PeopleServices(
@@ -447,40 +462,9 @@ class ControlPlane:
             signing_in=signing_in,
             sessions=Sessions(self._database, self._journal, self._clock),
             tokens=Tokens(self._database, self._journal, self._clock),
-            certificates=PersonCertificates(
-                self._database,
-                self._journal,
-                self._issuance.because(Why.SIGN_IN),
-                self._ca.trust,
-                signing_in,
-                self._clock,
-            ),
+            certificates=self._make_person_certificates(signing_in),
             provider=ProviderSignIn(self._database, self._journal, self._keys, self._security_keys, self._clock),
-            overview=Overview(
-                self._database,
-                self._policy,
-                audit,
-                self._push.state,
-                self._clock,
-                coverage,
-                routes,
-                self._moves,
-                self._versions,
-                self._commands,
-                self._rollouts,
-                lambda: (
-                    *self._log.gaps(),
-                    *self._witnesses.gaps(),
-                    *self._silent.gaps(),
-                    *DatedAhead(self._database, self._clock).gaps(),
-                    *self._standings.gaps(),
-                    *self._taking_back.gaps(),
-                ),
-                self._lapsed,
-                self._two_persons,
-                self._ca,
-                self._wipes.showing.gaps,
-            ),
+            overview=self._make_overview(audit, coverage, routes),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
@@ -495,16 +479,7 @@ class ControlPlane:
             audit=audit,
             asking=asking,
             following=self._following,
-            archiving=Archiving(
-                self._database,
-                asking,
-                self._private,
-                self._keys.signer(store.JOURNAL),
-                self._journal.sequencer.key,
-                self._log_proofs.offer,
-                self._witnesses.cosigned,
-                self._clock,
-            ),
+            archiving=self._make_archiving(asking),
             erasing=self._erasing,
             merkle=LogReading(self._database, self._journal, self._log_proofs, self._witnesses),
             coverage=coverage,
@@ -527,6 +502,61 @@ class ControlPlane:
             ),
             limit=FailureLimit(self._clock),
         )
+
+    def _make_person_certificates(self, signing_in: SigningIn) -> PersonCertificates:
+        return PersonCertificates(
+            self._database,
+            self._journal,
+            self._issuance.because(Why.SIGN_IN),
+            self._ca.trust,
+            signing_in,
+            self._clock,
+        )
+
+    def _make_overview(self, audit: AuditReading, coverage: CoverageShowing, routes: RoutesForPeople) -> Overview:
+        return Overview(
+            self._database,
+            self._policy,
+            audit,
+            self._push.state,
+            self._clock,
+            coverage,
+            routes,
+            self._moves,
+            self._versions,
+            self._commands,
+            self._rollouts,
+            lambda: (
+                *self._log.gaps(),
+                *self._witnesses.gaps(),
+                *self._silent.gaps(),
+                *DatedAhead(self._database, self._clock).gaps(),
+                *self._standings.gaps(),
+                *self._taking_back.gaps(),
+            ),
+            self._lapsed,
+            self._two_persons,
+            self._ca,
+            self._wipes.showing.gaps,
+        )
+
+    def _make_archiving(self, asking: AuditFinding) -> Archiving:
+        return Archiving(
+            self._database,
+            asking,
+            self._private,
+            self._keys.signer(store.JOURNAL),
+            self._journal.sequencer.key,
+            self._log_proofs.offer,
+            self._witnesses.cosigned,
+            self._clock,
+        )
+
+    def _make_coverage(self) -> CoverageShowing:
+        return CoverageShowing(
+            self._database, self._keys, self._journal, AuditProof(self._database, self._evidence), self._comparisons,
+            self._verified.with_modalities_of_parts, self._clock,
+        )  # fmt: skip
 
     def _make_comparisons(self) -> CoverageRuns:
         archives = Archives(lambda peer: connected(peer, self._tls(store.SERVICE_TLS)))

@@ -30,7 +30,7 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders, SettingRefused, verify_host_name
 from control_plane.tlog.sequencer import Sequencer
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.policy.document import KeyPurpose, SealingKey

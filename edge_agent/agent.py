@@ -96,7 +96,7 @@ from edge_agent.wipes.outbox import WIPE_FOLDER, WipeOutbox
 from edge_agent.wipes.part import WipePart
 from edge_agent.wipes.store import WipeStore
 from shared import canonical
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Unavailable
 from shared.fleet.budget import MEMBER
@@ -174,41 +174,54 @@ class Agent:
         self._ready_lock = threading.Lock()
         make_folder(folder.database.parent)
         make_room(folder.spool, shutil.disk_usage(folder.database.parent).free)
-        self.database = Database(folder.database)
-        self.store = PolicyStore(self.database, identity.config.layers, self._host_id, clock, log)
+        self._open_database()
+        self._set_up_capture()
+        self._bundles = KeptBundles(self.database, self._bells.guard.ring)
+        self.relay = self._make_relay()
+        self.updater = self._make_updater()
+        self._parts = self._make_parts(encryptor)
+
+    def _open_database(self) -> None:
+        """Open the database, and make what keeps in it how this host stands with its policy and its centre."""
+        self.database = Database(self._settings.folder.database)
+        self.store = PolicyStore(self.database, self._identity.config.layers, self._host_id, self._clock, self._log)
         self.journal = Journal(
             self.database,
             self._host_id,
             key=self.store.audit_key,
-            clock=clock,
-            random_bytes=random_bytes,
+            clock=self._clock,
+            random_bytes=self._random,
             on_record=self._bells.audit.ring,
         )
         self.isolation = Isolation(self.database)
         self._checkpoints = CheckpointStore(self.database)
         self._centre_reads = CentreReads()
-        self._centre_says = CentreSays(self.database, clock, log)
-        self._forward_key = ForwardingKey(identity.keys, random_bytes)
-        self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
+        self._centre_says = CentreSays(self.database, self._clock, self._log)
+
+    def _set_up_capture(self) -> None:
+        """Make what keeps images until they have arrived where they are owed, and what modalities know us by."""
+        keys = self._identity.keys
+        self._forward_key = ForwardingKey(keys, self._random)
+        self._owed = ForwardQueue(self.database, self.journal, self._host_id, self._clock, self._bells.forward.ring)
         self.forwards = Forwards(self._forward_key, self._owed)
         self.captures = CaptureStore(
-            folder.spool,
+            self._settings.folder.spool,
             self.database,
             self.journal,
-            identity.signer.public,
+            self._identity.signer.public,
             self.forwards.add,
             quota=self.store.spool_quota_bytes,
             on_ready=self._bells.delivery.ring,
         )
         self.spool = self.captures.spool
-        self._certificate = DicomCertificate(identity.keys, names_of(settings.dicom.host), clock, log)
-        self._dicom_key = OpenedKey(identity.keys, KeyName.DICOM)
+        self._certificate = DicomCertificate(keys, names_of(self._settings.dicom.host), self._clock, self._log)
+        self._dicom_key = OpenedKey(keys, KeyName.DICOM)
         self._interception = Interception(self.database, self.journal, self._host_id)
-        self._commitments = CommitmentStore(self.database, random_bytes)
-        self._bundles = KeptBundles(self.database, self._bells.guard.ring)
-        self.relay = self._make_relay()
-        self.updater = self._make_updater()
-        registrar = GroupRegistrar(self.captures.entries, log, self._yielding(REGISTRATION))
+        self._commitments = CommitmentStore(self.database, self._random)
+
+    def _make_parts(self, encryptor: EncryptorFactory) -> list[Part]:
+        """Make what runs, in the order in which it is stopped: nothing new comes in before the rest is put down."""
+        registrar = GroupRegistrar(self.captures.entries, self._log, self._yielding(REGISTRATION))
         stock = Stock(self._yielding(STOCK))
         pipeline = self._make_pipeline(registrar, stock, encryptor)
         desk = self._make_desk()
@@ -218,13 +231,12 @@ class Agent:
         mqtt, renewal = self._make_mqtt(), self._make_renewal()
         budget = self._make_budget()
         self._let_parts_wake_each_other()
-        # Stopped in this order: nothing new comes in before the rest is put down.
-        self._parts: list[Part] = [
+        return [
             self.listener,
             *self._watchers,
             registrar,
             stock,
-            SpoolKeeper(self.spool.segments, lambda: shutil.disk_usage(folder.spool).free, log),
+            SpoolKeeper(self.spool.segments, lambda: shutil.disk_usage(self._settings.folder.spool).free, self._log),
             self._make_commitment(desk),
             self._make_forwarder(),
             self._make_puller(),

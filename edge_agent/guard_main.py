@@ -1,14 +1,12 @@
 """leadglass-guard: nothing plugs into a modality host unseen or unallowed.
 
-The only place of its exit codes: 0 done, 1 refused, 2 usage or bad input, 3 something it needs does not answer.
+Its exit codes (exit_codes.py): 0 done, 1 refused, 2 usage or bad input, 3 something it needs does not answer.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-_OK, _REFUSED, _USAGE, _UNAVAILABLE = range(4)
 
 _DESCRIPTION = """\
 Leadglass device guard: decides by signed policy which USB devices a modality host uses, and records all that happens.
@@ -35,29 +33,11 @@ _EPILOG = "exit codes: 0 done, 1 refused, 2 usage or bad input, 3 something it n
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = command_line().parse_args(argv)
     # Imported here so that --help answers at once.
-    from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+    from edge_agent.exit_codes import exit_code
 
-    try:
-        arguments.act(arguments)
-    except (Refused, IntegrityFailure, Unavailable) as exc:
-        sys.stderr.write(f"leadglass-guard {arguments.command}: {exc}\n")
-        if isinstance(exc, Unavailable):
-            return _UNAVAILABLE
-        return _USAGE if isinstance(exc, Malformed) else _REFUSED
-    except KeyboardInterrupt:
-        return _REFUSED
-    except BrokenPipeError:
-        # Whoever read our output has read enough; nothing more can be written, also not at the end.
-        sys.stdout = None
-        return _OK
-    # The last resort: whatever was not foreseen ends the command with its place in the log and no foreign text.
-    except Exception as exc:  # noqa: BLE001
-        from edge_agent.log import JsonLog, where, why
-        from shared.clock import SystemClock
-
-        JsonLog(SystemClock()).event("guard.failed", why=why(exc), where=where(exc))
-        return _UNAVAILABLE
-    return _OK
+    return exit_code(
+        lambda: arguments.act(arguments), program=f"leadglass-guard {arguments.command}", failed="guard.failed"
+    )
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -1,6 +1,6 @@
 """leadglass-wipe: wipes a drive of this machine by a ticket, and leaves what proves it.
 
-The only place of its exit codes: 0 done, 1 refused or not wiped, 2 usage or bad input, 3 something it needs does not
+Its exit codes (exit_codes.py): 0 done, 1 refused or not wiped, 2 usage or bad input, 3 something it needs does not
 answer.
 """
 
@@ -8,8 +8,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-_OK, _REFUSED, _USAGE, _UNAVAILABLE = range(4)
 
 _DESCRIPTION = """\
 Leadglass wipe: wipes a drive of this machine by a ticket that people signed, and leaves a signed report of it.
@@ -32,28 +30,9 @@ _EPILOG = "exit codes: 0 done, 1 refused or not wiped, 2 usage or bad input, 3 s
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = command_line().parse_args(argv)
     # Imported here so that --help answers at once.
-    from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+    from edge_agent.exit_codes import exit_code
 
-    try:
-        return int(arguments.act(arguments))
-    except (Refused, IntegrityFailure, Unavailable) as exc:
-        sys.stderr.write(f"leadglass-wipe: {exc}\n")
-        if isinstance(exc, Unavailable):
-            return _UNAVAILABLE
-        return _USAGE if isinstance(exc, Malformed) else _REFUSED
-    except KeyboardInterrupt:
-        return _REFUSED
-    except BrokenPipeError:
-        # Whoever read our output has read enough; nothing more can be written, also not at the end.
-        sys.stdout = None
-        return _OK
-    # The last resort: whatever was not foreseen ends the command with its place in the log and no foreign text.
-    except Exception as exc:  # noqa: BLE001
-        from edge_agent.log import JsonLog, where, why
-        from shared.clock import SystemClock
-
-        JsonLog(SystemClock()).event("wipe.failed", why=why(exc), where=where(exc))
-        return _UNAVAILABLE
+    return exit_code(lambda: arguments.act(arguments), program="leadglass-wipe", failed="wipe.failed")
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Self, TypeVar
 
 from shared import canonical
-from shared.audit.record import Participant, Subject
+from shared.audit.events import Participant, Subject
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, decode_base64, encode_base64
 from shared.identity import KeyId

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from control_plane.audit_log import sql
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.enrolment.issuance import Issued
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 

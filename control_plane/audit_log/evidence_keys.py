@@ -60,7 +60,7 @@ class EvidenceKeys:
 
     def of_active_host_in(self, session: Session, host_id: HostId) -> EvidencePublicKey:
         """Do the same by what `session` sees."""
-        rows = driver.run(session, _OF_HOST, (Kind.EVIDENCE.value, str(host_id))).fetchall()
+        rows = driver.rows(session, _OF_HOST, (Kind.EVIDENCE.value, str(host_id)))
         if not rows or rows[0][1] in ENDED:
             raise HostUnknown(host_id)
         spki, pems = driver.blob(rows[0][0]), [pem for _, _, pem in rows if pem is not None]

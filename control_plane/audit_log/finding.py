@@ -23,8 +23,9 @@ from control_plane.tlog import rows as heads
 from control_plane.vault.index_service import Attribute, Token
 from control_plane.vault.receive import NOT_EVALUATED
 from shared import canonical, clock
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.question import Question
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, StoredRecord, Subject
+from shared.audit.record import AuditRecord, StoredRecord
 from shared.canonical import Json
 from shared.errors import Malformed
 

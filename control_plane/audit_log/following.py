@@ -18,7 +18,7 @@ from control_plane.audit_log.shown import shown
 from control_plane.db.models import AuditRow
 from control_plane.db.transactions import snapshot
 from control_plane.tlog import rows
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

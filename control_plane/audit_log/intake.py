@@ -17,7 +17,8 @@ from control_plane.db import driver
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch_by
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, ReadRecord
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import ReadRecord
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
@@ -105,6 +106,6 @@ def _claimed_source(read: Callable[[bytes], ReadRecord], batch: Batch) -> HostId
 def _verify_overlap(session: Session, batch: Batch, source: str, first: int) -> None:
     """Raises AuditForked: a record that is held already is another one in this batch."""
     last = first + len(batch.records) - 1
-    for seq, leaf in driver.run(session, _HELD, (source, first, last)).fetchall():
-        if batch.records[seq - first].leaf != leaf:
+    for seq, leaf in driver.rows(session, _HELD, (source, first, last)):
+        if batch.records[seq - first].leaf != driver.blob(leaf):
             raise AuditForked(source, seq)

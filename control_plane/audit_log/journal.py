@@ -13,7 +13,8 @@ from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
-from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, PrivateSealer, compose
+from shared.audit.events import Event, Happening
+from shared.audit.record import SALT_BYTES, AuditRecord, PrivateSealer, compose
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, RandomBytes

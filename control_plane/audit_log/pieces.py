@@ -10,8 +10,9 @@ and name costs more than the record itself; a batch of a thousand has four piece
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from shared.audit.events import Outcome
 from shared.audit.question import names_of
-from shared.audit.record import Outcome, ReadRecord
+from shared.audit.record import ReadRecord
 
 WIDEST = 256
 LONGEST_US = 3_600_000_000

@@ -8,7 +8,8 @@ from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.db.models import AuditSubject
 from control_plane.db.transactions import snapshot
 from shared.audit.batch import MAX_RECORDS, AuditAltered, Batch, verify_batch
-from shared.audit.record import AuditRecord, Event, Subject
+from shared.audit.events import Event, Subject
+from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 
 _MOST = 10

@@ -18,18 +18,15 @@ from msgspec.json import Decoder, Encoder
 from shared import clock
 from shared.audit import packed
 from shared.audit.batch import MAX_BYTES, MAX_RECORDS, MAX_STATEMENT_BYTES, Batch
+from shared.audit.events import EVENT_CODES, Action, Event, Outcome
 from shared.audit.record import (
-    EVENT_CODES,
     MAX_NAME_CHARS,
     MAX_PUBLIC_BYTES,
     MAX_REASON_CHARS,
     MAX_SEALED_BYTES,
     MAX_WHAT,
     MAX_WHO,
-    Action,
     AuditRecord,
-    Event,
-    Outcome,
     ReadRecord,
     StoredRecord,
 )

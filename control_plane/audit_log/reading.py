@@ -26,7 +26,8 @@ from control_plane.tlog.verify import LogVerdict, verify_log
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered, Batch, Statement
 from shared.audit.checkpoint import read_gap
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject, leaf_hash
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord, leaf_hash
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed

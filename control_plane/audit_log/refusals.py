@@ -4,7 +4,7 @@ from collections import OrderedDict
 from threading import Lock
 
 from shared.audit.attempt import Journal
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.identity import HostId
 
 _MOST = 1000  # who may send can name any host, so what is remembered has an end

@@ -50,8 +50,8 @@ class Arrival:
 
 def head(session: Session, source: str) -> ChainHead:
     """Return the last record held of `source`."""
-    row = driver.run(session, _LAST, (source,)).fetchone()
-    return ChainHead(*row) if row else ChainHead()
+    row = driver.row(session, _LAST, (source,))
+    return ChainHead(row[0], driver.blob(row[1])) if row is not None else ChainHead()
 
 
 class Signed(NamedTuple):
@@ -62,7 +62,7 @@ class Signed(NamedTuple):
 
 
 def last_statement(session: Session, source: str) -> Signed | None:
-    row = driver.run(session, _LAST_STATEMENT, (source,)).fetchone()
+    row = driver.row(session, _LAST_STATEMENT, (source,))
     return Signed(row[0], driver.blob(row[1])) if row is not None else None
 
 

@@ -2,7 +2,8 @@
 
 from control_plane.db.models import AuditRow
 from shared import clock as clocks
-from shared.audit.record import AuditRecord, Outcome
+from shared.audit.events import Outcome
+from shared.audit.record import AuditRecord
 from shared.canonical import Json
 from shared.errors import Malformed
 

@@ -13,7 +13,7 @@ from control_plane.enrolment.enroller import Journal
 from control_plane.enrolment.standing import Standing
 from control_plane.fleet.heard import HeardSince
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import verify_state

@@ -36,7 +36,7 @@ from control_plane.erasure.resealing import Resealing
 from control_plane.keys.root import RootKey
 from control_plane.vault.local import LocalBodies
 from control_plane.vault.object_store import BodyMissing
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE, ObjectId, RandomBytes

@@ -12,7 +12,7 @@ from control_plane.backup.manifest import Manifest
 from control_plane.db.models import BackupRow, DestroyedRow
 from control_plane.fleet.states import Journal
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.errors import Refused
 

@@ -32,7 +32,7 @@ from control_plane.people.accounts import CREDENTIAL
 from control_plane.vault.opening import ReasonMissing
 from shared import canonical
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.errors import Refused
 from shared.fields import Fields

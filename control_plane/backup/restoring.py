@@ -42,7 +42,7 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.local import LocalBodies, LocalObjectStore
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import CONTROL_PLANE

@@ -12,7 +12,7 @@ from control_plane.db.transactions import DatabaseUnavailable, snapshot
 from control_plane.witnesses.rounds import Rounds
 from shared.audit.attempt import Journal
 from shared.audit.checkpoint import CheckpointAnswer, CheckpointQuestion, claimed_checkpoint
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.log_key import LogKeyOffer
 from shared.audit.tlog.witnessing import HeadAnswer, HeadQuestion, asked_version

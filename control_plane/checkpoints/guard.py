@@ -33,7 +33,7 @@ from shared.audit.checkpoint import (
     tree_subject,
     verify_checkpoint,
 )
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.checkpoint import verify_checkpoint as verify_head
 from shared.audit.tlog.keys import NoteKey

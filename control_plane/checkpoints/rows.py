@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditStatement, AuditSubject, LogLoss
 from shared.audit.checkpoint import AcceptedLoss, Loss, read_loss
-from shared.audit.record import AuditRecord, Event, leaf_hash
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord, leaf_hash
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 

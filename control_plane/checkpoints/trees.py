@@ -15,7 +15,7 @@ from control_plane.db.models import TreeLoss
 from control_plane.tlog import rows
 from shared import clock as clocks
 from shared.audit.checkpoint import Checkpoint, tree_subject
-from shared.audit.record import Subject
+from shared.audit.events import Subject
 from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.proofs import make_consistency, root_of
 from shared.audit.tlog.tiles import nodes_of

@@ -35,7 +35,7 @@ from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.local import LocalBodies
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import SystemClock
 from shared.errors import Refused
 

@@ -32,34 +32,11 @@ def status(options: Namespace) -> int:
     print(f"objects    {answer['objects']['count']}" + f", conflicts open: {conflicts}" * bool(conflicts))
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
-    from control_plane.cli.devices import guard_line
-    from control_plane.cli.placing import layers_named
-
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
-        for layer in host["layers"]:
-            print(f"           layer {layer_line(layer)}")
-        if host["moves_to"] is not None:
-            print(f"           asked to move to {layers_named(host['moves_to'])}, and has not answered")
-        if host["spool_bytes"] is not None:
-            used = host["spool_used_percent"]
-            quota = "no quota" if used is None else f"{used} % of its quota"
-            damaged = f"; {host['damaged']} damaged or refused" if host["damaged"] else ""
-            print(f"           spool: {host['spool_bytes']} bytes, {quota}{damaged}")
-        if host["guard"] is not None:
-            print(f"           device guard: {guard_line(host)}")
-        if host["keys"] is not None:
-            print(f"           keys: {KeyProtection(host['keys']).in_words}")
-        if (budget := host["budget"]) is not None:
-            verdict = budget["verdict"].upper() if budget["verdict"] == "exceeded" else budget["verdict"]
-            print(f"           budget: {verdict}: {', '.join(budget['findings'])}")
-        if host["openable_here"]:
-            print(f"           openable on this host: {host['openable_here']}")
-        for line in _about_senders(host):
+        for line in _about_host(host):
             print(f"           {line}")
-        for route in host["routes"] or ():
-            print(f"           route {route['name']}: {route['waiting']} waiting on this host")
     for rollout in answer["rollouts"]:
         where = f"ring {rollout['ring']} of {len(rollout['rings'])}"
         print(f"roll-out   policy {rollout['version']} of {rollout['layer']}: {rollout['state']}, {where}")
@@ -85,6 +62,34 @@ def status(options: Namespace) -> int:
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0
+
+
+def _about_host(host: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in a line each what there is to know of a host beside its state."""
+    from control_plane.cli.devices import guard_line
+    from control_plane.cli.placing import layers_named
+
+    for layer in host["layers"]:
+        yield f"layer {layer_line(layer)}"
+    if host["moves_to"] is not None:
+        yield f"asked to move to {layers_named(host['moves_to'])}, and has not answered"
+    if host["spool_bytes"] is not None:
+        used = host["spool_used_percent"]
+        quota = "no quota" if used is None else f"{used} % of its quota"
+        damaged = f"; {host['damaged']} damaged or refused" if host["damaged"] else ""
+        yield f"spool: {host['spool_bytes']} bytes, {quota}{damaged}"
+    if host["guard"] is not None:
+        yield f"device guard: {guard_line(host)}"
+    if host["keys"] is not None:
+        yield f"keys: {KeyProtection(host['keys']).in_words}"
+    if (budget := host["budget"]) is not None:
+        verdict = budget["verdict"].upper() if budget["verdict"] == "exceeded" else budget["verdict"]
+        yield f"budget: {verdict}: {', '.join(budget['findings'])}"
+    if host["openable_here"]:
+        yield f"openable on this host: {host['openable_here']}"
+    yield from _about_senders(host)
+    for route in host["routes"] or ():
+        yield f"route {route['name']}: {route['waiting']} waiting on this host"
 
 
 def _about_senders(host: Mapping[str, Any]) -> Iterator[str]:

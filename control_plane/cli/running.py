@@ -114,7 +114,7 @@ def drill(options: Namespace) -> int:
     from control_plane.people.permissions import verify_permitted
     from control_plane.policy.authoring import load_credential
     from control_plane.tlog.sequencer import Sequencer
-    from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+    from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 
     folders, clock = folders_of(options), SystemClock()
     first_start.verify_initialised(folders)

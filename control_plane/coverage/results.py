@@ -12,7 +12,7 @@ from control_plane.coverage import plan
 from control_plane.coverage.tally import Result, State
 from control_plane.db.models import CoverageRow
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.identity import CONTROL_PLANE
 

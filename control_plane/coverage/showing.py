@@ -19,7 +19,8 @@ from control_plane.vault.key_ring import KeyRing, key_for
 from control_plane.vault.opening import ReasonMissing
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, StoredRecord, open_private
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import AuditRecord, StoredRecord, open_private
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused

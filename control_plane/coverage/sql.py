@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditSubject, BlindIndex, Object
 from control_plane.vault.index_service import Attribute
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.errors import IntegrityFailure, Malformed
 from shared.sealing.record import CaptureRecord
 

@@ -23,7 +23,7 @@ from control_plane.db.models import FrameDigests, Object
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.vault.opening import Verified
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.custody.frames import FrameStatement, Pixels, sign_frames
 from shared.errors import IntegrityFailure, Refused, Unavailable

@@ -17,7 +17,8 @@ from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import Kind
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import MAX_RECORDS, AuditAltered
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.clock import Clock
 from shared.custody.statement import (
     MAX_CERTIFICATES,

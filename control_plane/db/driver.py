@@ -3,9 +3,9 @@
 A statement has `?` where a value goes, and nothing else that a driver would take for one. Rows are tuples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.transactions import DatabaseUnavailable, Overtaken
 
+T = TypeVar("T")
 Values = tuple[object, ...]
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 
@@ -27,30 +28,54 @@ def translated(error: BaseException, dbapi: Any) -> Exception | None:
     return None
 
 
-def run(session: Session, statement: str, values: Values = ()) -> DBAPICursor:
-    """Run a statement within the transaction of `session`. Raises DatabaseUnavailable, Overtaken, IntegrityError."""
-    return _run(session, statement, values, many=None)
+def rows(session: Session, question: str, values: Values = ()) -> list[Any]:
+    """Return what a question is answered within the transaction of `session`. Raises what `run` does.
+
+    All of it, for SQLite reads on while rows are fetched, and a damaged page shows only then.
+    """
+
+    def ask(cursor: DBAPICursor, written: str) -> list[Any]:
+        cursor.execute(written, values)
+        return list(cursor.fetchall())
+
+    return _run(session, question, ask)
+
+
+def row(session: Session, question: str, values: Values = ()) -> Any:
+    """Return the first row of the answer, None where there is none. Raises what `run` does."""
+    return next(iter(rows(session, question, values)), None)
+
+
+def run(session: Session, statement: str, values: Values = ()) -> int:
+    """Do what answers nothing; return how many rows it changed.
+
+    Raises DatabaseUnavailable, Overtaken, IntegrityError.
+    """
+
+    def do(cursor: DBAPICursor, written: str) -> int:
+        cursor.execute(written, values)
+        return int(cursor.rowcount)
+
+    return _run(session, statement, do)
 
 
 def insert(session: Session, into: str, rows: Sequence[Values], then: str = "") -> None:
     """Insert rows into a table with its columns; `then` is what follows the values. Raises what `run` does."""
     if rows:
         places = ", ".join("?" * len(rows[0]))
-        _run(session, f"INSERT INTO {into} VALUES ({places}) {then}", (), many=rows)  # noqa: S608 (every part is ours)
+        statement = f"INSERT INTO {into} VALUES ({places}) {then}"  # noqa: S608 (every part is ours)
+        _run(session, statement, lambda cursor, written: cursor.executemany(written, rows))
 
 
-def _run(session: Session, statement: str, values: Values, *, many: Sequence[Values] | None) -> DBAPICursor:
+def _run(session: Session, statement: str, do: Callable[[DBAPICursor, str], T]) -> T:
     connection = session.connection()
-    dialect, cursor = connection.dialect, connection.connection.cursor()
-    written = _written(statement, dialect.name)
+    dbapi, cursor = connection.dialect.loaded_dbapi, connection.connection.cursor()
     try:
-        if many is None:
-            cursor.execute(written, values)
-        else:
-            cursor.executemany(written, many)
-    except dialect.loaded_dbapi.Error as exc:
-        raise translated(exc, dialect.loaded_dbapi) or _ours(statement, exc, dialect.loaded_dbapi) from exc
-    return cursor
+        return do(cursor, _written(statement, connection.dialect.name))
+    except dbapi.Error as exc:
+        raise translated(exc, dbapi) or _ours(statement, exc, dbapi) from exc
+    finally:
+        cursor.close()
 
 
 def _ours(statement: str, error: Exception, dbapi: Any) -> DBAPIError:

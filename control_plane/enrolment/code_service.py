@@ -24,7 +24,7 @@ from control_plane.enrolment.codes import (
 from control_plane.people.two_persons import Journal
 from shared import clock as clocks
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.enrolment.code import SECRET_BYTES, EnrolmentCode, secret_digest

@@ -20,7 +20,7 @@ from control_plane.enrolment.certified import CertificateBarred, certified_until
 from control_plane.enrolment.replacing import Replacing
 from control_plane.enrolment.standing import HostQuarantined, Standing
 from control_plane.fleet.states import HostUnknown
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import (

@@ -18,7 +18,8 @@ from control_plane.db.models import Certificate
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.authority import Issuer, Kind
 from shared import clock as clocks
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.clock import Clock
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE, HostId

@@ -34,7 +34,7 @@ from control_plane.fleet.states import HostUnknown
 from control_plane.people.two_persons import Journal
 from shared import clock as clocks
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.enrolment.lapsed import LapsedAsk, LapsedRequest, csr_digest, fingerprint, verify_ask

@@ -9,7 +9,7 @@ from control_plane.enrolment.replacing import IdentityEnded
 from control_plane.enrolment.standing import ENDED
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.people.two_persons import Journal
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.identity import HostId
 
 

@@ -16,7 +16,7 @@ from control_plane.enrolment.standing import ENDED, Standing
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.two_persons import Journal
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Refused
 from shared.identity import HostId
 

@@ -28,7 +28,7 @@ from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.tls import TlsIdentity, tls_identity
 from control_plane.people.two_persons import Journal
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Refused, Unavailable
 from shared.identity import HostId
 

@@ -24,7 +24,7 @@ from control_plane.enrolment.profiles import BACKDATED, IssuingRequest, NotReque
 from control_plane.enrolment.root_key import KeyOfAnotherRoot
 from control_plane.keys.store import KeyStore
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.enrolment.chain import (
     Chain,
     ChainBroken,

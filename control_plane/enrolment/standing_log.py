@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from control_plane.enrolment.standing import Standing
-from shared.audit.record import AuditRecord, Event, EventName, Outcome
+from shared.audit.events import Event, EventName, Outcome
+from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 from shared.identity import HostId
 

@@ -20,7 +20,8 @@ from control_plane.enrolment.standing import ENDED, Standing
 from control_plane.enrolment.standing_log import EFFECTS, Stands, fold, with_kept
 from shared.audit.batch import Statement
 from shared.audit.checkpoint import read_gap
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject, leaf_hash
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord, leaf_hash
 from shared.errors import IntegrityFailure, Malformed, Unavailable
 from shared.identity import CONTROL_PLANE, HostId
 from shared.signing import EvidencePublicKey, Label, verify_statement

@@ -26,7 +26,7 @@ from control_plane.enrolment.standing import Standing
 from control_plane.people.two_persons import AlreadyAsked, Journal, Request
 from shared import clock as clocks
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.chain import ChainBroken, Trust, parse_chain, verify_chain
 from shared.enrolment.claim import ClaimFile, HostClaim, claimed, verify_claim

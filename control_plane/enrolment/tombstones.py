@@ -13,7 +13,7 @@ from control_plane.db.models import Host
 from control_plane.enrolment.codes import asset_key
 from control_plane.people.two_persons import Journal, Request
 from shared import canonical
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Malformed, Refused
 
 LIFT = "lift-tombstone"

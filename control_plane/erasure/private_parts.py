@@ -23,7 +23,8 @@ from control_plane.keys import store
 from control_plane.keys.store import KeyStore
 from control_plane.vault.index_service import IndexService, Token
 from control_plane.vault.key_ring import KeyNotForThis, key_for
-from shared.audit.record import Happening, PrivateSealer, StoredRecord, open_salted
+from shared.audit.events import Happening
+from shared.audit.record import PrivateSealer, StoredRecord, open_salted
 from shared.errors import Malformed
 from shared.identity import RandomBytes
 from shared.policy.document import KeyPurpose

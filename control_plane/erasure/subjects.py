@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.models import BlindIndex
 from control_plane.vault.index_service import Attribute, IndexService, Token
-from shared.audit.record import Participant, Subject
+from shared.audit.events import Participant, Subject
 from shared.canonical import Json
 
 _MEMBERS = {

@@ -16,8 +16,9 @@ from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import HostUnknown, Journal
 from shared import clock as clocks
-from shared.audit import record as audit
-from shared.audit.record import Event, Happening, Participant, Subject, readable
+from shared.audit import events as audit
+from shared.audit.events import Event, Happening, Participant, Subject
+from shared.audit.record import readable
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.envelope import Signatories, Signer, recorded_keys, recorded_people

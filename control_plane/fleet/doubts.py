@@ -11,7 +11,7 @@ from control_plane.enrolment.standing import Standing
 from control_plane.fleet.histories import History
 from control_plane.fleet.states import Journal
 from control_plane.vault.opening import ReasonMissing
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

@@ -68,6 +68,22 @@ class BrokerState:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What the database holds, read at once; `expected` has the versions that each active host should be at."""
+
+    hosts: list[dict[str, Json]]
+    expected: Mapping[str, Mapping[str, int]]
+    parts: Mapping[str, Mapping[int, datetime]]
+    unproved: list[str]
+    objects: int
+    unindexed: int
+    drilled: str | None
+    conflicts: int
+    tried_again: list[str]
+    restored: list[str]
+
+
 class Overview:
     def __init__(
         self,
@@ -97,6 +113,50 @@ class Overview:
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
+        kept = self._read(now)
+        broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
+        moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
+        commands, (rollouts, not_rolled_out) = self._commands.newest(), self._rollouts.overview()
+        version = document.version if document else 0
+        of_all = {host: found.get(ORGANISATION, 0) for host, found in kept.expected.items()}
+        recovery = "recoverable" if kept.drilled else NOT_RECOVERABLE
+        return {
+            "time": clocks.text(now),
+            "hosts": list(kept.hosts),
+            "policy": {"version": version},
+            "objects": {"count": kept.objects, "not_indexed": kept.unindexed, "conflicts": kept.conflicts},
+            "audit": {"tail": list(self._audit.tail(20))},
+            "recovery": {"state": recovery, "drilled": kept.drilled},
+            "broker": {"state": broker.state, "reason": broker.reason},
+            "coverage": coverage.json(),
+            "routes": list(routes),
+            "moves": list(moves),
+            "drift": [drift.json() for drift in drifts(kept.hosts, of_all, self._versions.published(), kept.parts)],
+            "rollouts": list(rollouts),
+            "commands": list(commands),
+            "not_evaluated": [
+                *kept.restored,
+                *self._log_gaps(),
+                *_gaps(recovery, broker, of_all if version else None, kept.unindexed, kept.hosts),
+                *not_rolled_out,
+                *kept.unproved,
+                *_conflicts(kept.conflicts),
+                *gaps(coverage),
+                *route_gaps(routes),
+                *move_gaps(moves),
+                *command_gaps(commands, now),
+                *self._wipe_gaps(),
+                *kept.tried_again,
+                *ask_gaps(self._lapsed.asks()),
+                *request_gaps(self._two_persons.open()),
+                *self._two_persons.not_yet_another(),
+                *authority_gaps(self._authority, now),
+                *_certificates(kept.hosts, now),
+                *_expiring(self._policy.expiries(), now),
+            ],
+        }
+
+    def _read(self, now: datetime) -> _Kept:
         since = HeardSince(self._policy.acted_by(), now)
         unproved: list[str] = []
         published = self._policy.published()
@@ -118,50 +178,11 @@ class Overview:
             ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
-            drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
-            tried_again = list(code_gaps(session))
-            restored = list(restore_gaps(session))
-        broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
-        moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
-        commands, (rollouts, not_rolled_out) = self._commands.newest(), self._rollouts.overview()
-        version = document.version if document else 0
-        of_all = {host: found.get(ORGANISATION, 0) for host, found in expected.items()}
-        recovery = "recoverable" if drilled else NOT_RECOVERABLE
-        return {
-            "time": clocks.text(now),
-            "hosts": list(hosts),
-            "policy": {"version": version},
-            "objects": {"count": objects, "not_indexed": unindexed or 0, "conflicts": conflicts},
-            "audit": {"tail": list(self._audit.tail(20))},
-            "recovery": {"state": recovery, "drilled": drilled.value if drilled else None},
-            "broker": {"state": broker.state, "reason": broker.reason},
-            "coverage": coverage.json(),
-            "routes": list(routes),
-            "moves": list(moves),
-            "drift": [drift.json() for drift in drifts(hosts, of_all, self._versions.published(), parts)],
-            "rollouts": list(rollouts),
-            "commands": list(commands),
-            "not_evaluated": [
-                *restored,
-                *self._log_gaps(),
-                *_gaps(recovery, broker, of_all if version else None, unindexed or 0, hosts),
-                *not_rolled_out,
-                *unproved,
-                *_conflicts(conflicts),
-                *gaps(coverage),
-                *route_gaps(routes),
-                *move_gaps(moves),
-                *command_gaps(commands, now),
-                *self._wipe_gaps(),
-                *tried_again,
-                *ask_gaps(self._lapsed.asks()),
-                *request_gaps(self._two_persons.open()),
-                *self._two_persons.not_yet_another(),
-                *authority_gaps(self._authority, now),
-                *_certificates(hosts, now),
-                *_expiring(self._policy.expiries(), now),
-            ],
-        }
+            drilled = session.get(Fact, DRILLED)
+            return _Kept(
+                hosts, expected, parts, unproved, objects, unindexed or 0, drilled.value if drilled else None,
+                count_open(session), list(code_gaps(session)), list(restore_gaps(session)),
+            )  # fmt: skip
 
 
 def _parts(published: Published) -> Iterator[str]:

@@ -10,7 +10,7 @@ from control_plane.enrolment.standing import Standing
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from control_plane.fleet.reports import VerifiedReports, verify_report
 from shared import canonical
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.fields import Fields

@@ -1,5 +1,7 @@
 """The host door: mutual TLS only. Sealed objects and audit batches in, policy out."""
 
+from dataclasses import dataclass
+
 from apiflask import APIFlask
 from flask import Response, abort, request
 from werkzeug.exceptions import HTTPException
@@ -56,137 +58,161 @@ _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
-def host_door(
-    identities: HostIdentities,
-    vault: VaultIntake,
-    audit: AuditIntake,
-    policy: PolicyPublisher,
-    states: StateIntake,
-    renewer: Renewer,
-    commands: FleetCommands,
-    checkpoints: CheckpointExchange,
-    self_tests: SelfTestDesk,
-    proofs: LogProofs,
-    wipes: WipeOrders,
-    wipe_intake: WipeIntake,
-    gathering: Gathering,
-) -> APIFlask:
+@dataclass(frozen=True)
+class HostServices:
+    """Everything that hosts can reach through their door."""
+
+    identities: HostIdentities
+    vault: VaultIntake
+    audit: AuditIntake
+    policy: PolicyPublisher
+    states: StateIntake
+    renewer: Renewer
+    commands: FleetCommands
+    checkpoints: CheckpointExchange
+    self_tests: SelfTestDesk
+    proofs: LogProofs
+    wipes: WipeOrders
+    wipe_intake: WipeIntake
+    gathering: Gathering
+
+
+def host_door(services: HostServices) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
     app.after_request(_says_what_it_reads)
+    _add_deliveries(app, services)
+    _add_policy(app, services)
+    _add_renewals(app, services)
+    _add_log(app, services)
+    _add_state(app, services)
+    _add_commands(app, services)
+    _add_wipes(app, services)
+    return app
 
+
+def _add_deliveries(app: APIFlask, services: HostServices) -> None:
     @app.put("/api/v1/objects/<object_id>")
     def put_object(object_id: str) -> Response:
         """Take one sealed object file; the answer is the vault's signed receipt (docs/formats/sealed-object.md)."""
-        host = identities.of(request, Act.DELIVER)
+        host = services.identities.of(request, Act.DELIVER)
         size = _content_length(MAX_OBJECT_BYTES)
-        receipt = vault.receive(ObjectId.parse(object_id), host, request.stream, size)
+        receipt = services.vault.receive(ObjectId.parse(object_id), host, request.stream, size)
         return Response(receipt, content_type=_OCTETS)
 
     @app.post("/api/v1/audit/batches")
     def post_batch() -> dict[str, int]:
         """Take one signed batch of audit records; `held` is the last record that is durable here."""
         sent = _body(batch.MAX_BYTES)
-        return {"held": audit.take(identities.of(request, Act.DELIVER), sent)}
+        return {"held": services.audit.take(services.identities.of(request, Act.DELIVER), sent)}
 
+    @app.post(self_test.PATH)
+    def compare_phantom() -> Response:
+        """Open a host's own phantom, and say whether it is what that host sent (docs/formats/self-test.md)."""
+        sent = _body(self_test.MAX_QUESTION_BYTES)
+        word = services.self_tests.answer(services.identities.of(request, Act.DELIVER), sent)
+        return Response(word.encode(), content_type="application/json")
+
+
+def _add_policy(app: APIFlask, services: HostServices) -> None:
     @app.get("/api/v1/policy/head")
     def policy_head() -> AnyResponse:
         """Return the current policy head bundle (docs/formats/policy.md)."""
-        identities.of(request, Act.REPORT)
-        head = policy.head()
+        services.identities.of(request, Act.REPORT)
+        head = services.policy.head()
         return _bundle(None if head is None else head.encode())
 
     @app.get("/api/v1/policy/layers/<name>")
     def policy_layer(name: str) -> AnyResponse:
         """Return the current bundle of one policy layer."""
-        identities.of(request, Act.REPORT)
-        layer = policy.layer(name)
+        services.identities.of(request, Act.REPORT)
+        layer = services.policy.layer(name)
         return _bundle(None if layer is None else layer.encode())
 
+
+def _add_renewals(app: APIFlask, services: HostServices) -> None:
     @app.post("/api/v1/renewal")
     def renew() -> Response:
         """Give the host its next certificate, for a fresh key (docs/formats/enrolment.md)."""
         sent = _body(exchange.MAX_BYTES)
-        answer = renewer.renew(identities.of(request, Act.RENEW), RenewalRequest.parse(sent))
+        answer = services.renewer.renew(services.identities.of(request, Act.RENEW), RenewalRequest.parse(sent))
         return Response(answer.encode(), content_type="application/json")
 
     @app.post(EVIDENCE_PATH)
     def renew_evidence() -> Response:
         """Certify the host's evidence key for another year, when that is due (docs/formats/enrolment.md)."""
         sent = _body(exchange.MAX_BYTES)
-        answer = renewer.renew_evidence(identities.of(request, Act.RENEW), EvidenceRenewalRequest.parse(sent))
+        answer = services.renewer.renew_evidence(
+            services.identities.of(request, Act.RENEW), EvidenceRenewalRequest.parse(sent)
+        )
         return Response(answer.encode(), content_type="application/json")
 
+
+def _add_log(app: APIFlask, services: HostServices) -> None:
     @app.post(checkpoint.PATH)
     def hold_against_log() -> Response:
         """Take what a host saw of the centre's log, and answer what it is now (docs/formats/log-checkpoint.md)."""
-        host, question = identities.certified(request), _body(witnessing.MAX_QUESTION_BYTES)
-        return Response(checkpoints.answer(host, question), content_type="application/json")
+        host, question = services.identities.certified(request), _body(witnessing.MAX_QUESTION_BYTES)
+        return Response(services.checkpoints.answer(host, question), content_type="application/json")
 
     @app.post(witnessing.COSIGNATURE_PATH)
     def take_cosignature() -> Response:
         """Take a checkpoint of the Merkle log that a host cosigned (docs/formats/log-checkpoint.md)."""
         sent = _body(witnessing.MAX_COSIGNATURE_BYTES)
-        gathering.take_of_host(identities.of(request, Act.DELIVER), sent)
+        services.gathering.take_of_host(services.identities.of(request, Act.DELIVER), sent)
         return Response(status=204)
-
-    @app.post(self_test.PATH)
-    def compare_phantom() -> Response:
-        """Open a host's own phantom, and say whether it is what that host sent (docs/formats/self-test.md)."""
-        sent = _body(self_test.MAX_QUESTION_BYTES)
-        word = self_tests.answer(identities.of(request, Act.DELIVER), sent)
-        return Response(word.encode(), content_type="application/json")
 
     @app.post(log_exchange.PATH)
     def prove_inclusion() -> Response:
         """Prove where one of the host's own records is in the Merkle log (docs/formats/audit-log.md)."""
-        host = identities.of(request, Act.REPORT)
+        host = services.identities.of(request, Act.REPORT)
         question = log_exchange.InclusionQuestion.parse(_body(log_exchange.MAX_QUESTION_BYTES))
-        answer = log_exchange.InclusionAnswer(proofs.of_leaf(host, question.leaf))
+        answer = log_exchange.InclusionAnswer(services.proofs.of_leaf(host, question.leaf))
         return Response(answer.encode(), content_type="application/json")
 
+
+def _add_state(app: APIFlask, services: HostServices) -> None:
     @app.post("/api/v1/state")
     def post_state() -> Response:
         """Take one signed state report (docs/formats/host-state.md)."""
         sent = _body(state.MAX_BYTES)
-        states.take(identities.of(request, Act.REPORT), sent)
+        services.states.take(services.identities.of(request, Act.REPORT), sent)
         return Response(status=204)
 
+
+def _add_commands(app: APIFlask, services: HostServices) -> None:
     @app.get("/api/v1/commands")
     def get_commands() -> Response:
         """Return the commands that the host has not answered yet (docs/formats/command.md)."""
-        listed = command.encode_commands(commands.waiting(identities.of(request, Act.REPORT)))
+        listed = command.encode_commands(services.commands.waiting(services.identities.of(request, Act.REPORT)))
         return Response(listed, content_type="application/json")
 
     @app.post("/api/v1/commands/<command_id>/result")
     def post_result(command_id: str) -> Response:
         """Take the host's signed word on what became of a command."""
         sent = _body(_MAX_SIGNED_RESULT_BYTES)
-        commands.take_result(identities.of(request, Act.REPORT), CommandId.parse(command_id), sent)
+        services.commands.take_result(services.identities.of(request, Act.REPORT), CommandId.parse(command_id), sent)
         return Response(status=204)
 
-    _add_wipes(app, identities, wipes, wipe_intake)
-    return app
 
-
-def _add_wipes(app: APIFlask, identities: HostIdentities, wipes: WipeOrders, intake: WipeIntake) -> None:
+def _add_wipes(app: APIFlask, services: HostServices) -> None:
     @app.get(wipes_exchange.PATH)
     def get_wipes() -> Response:
         """Return the wipe tickets that wait for the host, and whether an incident holds it (docs/formats/wipe.md)."""
-        hold, tickets = wipes.waiting(identities.of(request, Act.REPORT))
+        hold, tickets = services.wipes.waiting(services.identities.of(request, Act.REPORT))
         return Response(ListedWipes(hold, tickets).encode(), content_type="application/json")
 
     @app.post(f"{wipes_exchange.PATH}/<order_id>/notes")
     def post_wipe_note(order_id: str) -> Response:
         """Take what the host says it does with a ticket."""
         sent = _body(note.MAX_BYTES)
-        intake.take_note(identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
+        services.wipe_intake.take_note(services.identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
         return Response(status=204)
 
     @app.post(f"{wipes_exchange.PATH}/<order_id>/report")
     def post_wipe_report(order_id: str) -> Response:
         """Take the host's signed report of a wipe: the evidence."""
         sent = _body(_MAX_SIGNED_REPORT_BYTES)
-        intake.take_report(identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
+        services.wipe_intake.take_report(services.identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
         return Response(status=204)
 
 

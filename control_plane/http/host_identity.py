@@ -86,7 +86,7 @@ class HostIdentities:
 
     def _held(self, shown: "_Shown") -> "_Held | None":
         with self._database() as session:
-            row = driver.run(session, _HELD, (shown.name, shown.serial)).fetchone()
+            row = driver.row(session, _HELD, (shown.name, shown.serial))
         return None if row is None else _Held(*row)
 
     def _shown(self, request: Request) -> tuple[str, "_Shown"]:

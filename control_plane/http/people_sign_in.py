@@ -33,7 +33,7 @@ from control_plane.people.security_keys import MAX_PRESENTED_CHARS, KeyRefused
 from control_plane.people.sessions import SessionUnknown
 from control_plane.people.signing_in import Shown
 from control_plane.web import page
-from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.errors import Refused
 
 

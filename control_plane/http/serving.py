@@ -50,13 +50,18 @@ class _Reader(StreamReader):
         if size is None or size < _LARGE_BYTES:
             return self._read_small(size)
         piece = memoryview(bytearray(size))
-        held = self._read_small(len(self.peek(1)[:size])) if self.has_data() else b""  # type: ignore[no-untyped-call]
+        held = self._read_small(len(self.peek(1)[:size])) if super().has_data() else b""  # type: ignore[no-untyped-call]
         piece[: len(held)] = held
         filled = len(held)
         while filled < size and (count := self.raw.readinto(piece[filled:])):
             filled += count
         self.bytes_read += filled - len(held)
         return bytes(piece[:filled])
+
+    def has_data(self) -> bool:
+        """Whether the next request has begun to arrive, also where only TLS holds it, which no selector sees."""
+        near = self.raw._sock  # type: ignore[attr-defined]  # its stub leaves it out
+        return bool(super().has_data() or (isinstance(near, ssl.SSLSocket) and near.pending()))  # type: ignore[no-untyped-call]
 
     def _read_small(self, size: int | None) -> bytes:
         read: bytes = super().read(size)  # type: ignore[no-untyped-call]

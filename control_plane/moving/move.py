@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from shared import clock
-from shared.audit.record import AuditRecord, Outcome, Subject
+from shared.audit.events import Outcome, Subject
+from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 from shared.identity import HostId
 

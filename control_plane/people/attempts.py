@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.transactions import in_one_commit
 from control_plane.people import failures
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.errors import Refused
 

@@ -23,7 +23,7 @@ from control_plane.enrolment.enroller import requested_key
 from control_plane.people.accounts import CERTIFICATE, NotSignedIn, SignedIn, valid_session
 from control_plane.people.secret_text import new_id
 from control_plane.people.signed_request import Proof, SignatureWrong
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.chain import ChainBroken, Trust, parse_chain, verify_chain
 from shared.errors import Malformed, Refused

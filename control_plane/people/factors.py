@@ -21,7 +21,7 @@ from control_plane.people.attempts import Attempts, NotProved, Wrong
 from control_plane.people.passwords import Asker, Passwords, verify_fit
 from control_plane.people.secret_text import new_id
 from control_plane.people.security_keys import KeyPresented, SecurityKeys
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
 

@@ -21,7 +21,7 @@ from control_plane.people.accounts import (
 from control_plane.people.decide import ADMINISTRATOR, Permission, decide
 from control_plane.people.ways_in import given_lately
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

@@ -8,7 +8,7 @@ from control_plane.people.accounts import end_everything
 from control_plane.people.decide import ADMINISTRATOR
 from control_plane.people.people import PersonUnknown
 from control_plane.people.two_persons import Journal, Request
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
 

@@ -29,7 +29,7 @@ from control_plane.people.provider_settings import (
 from control_plane.people.secret_text import new_secret
 from control_plane.people.security_keys import CHALLENGE_BYTES, SecurityKeys
 from control_plane.people.signing_in import Step
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

@@ -10,7 +10,7 @@ from control_plane.db.models import PersonSession
 from control_plane.db.transactions import in_one_commit
 from control_plane.people.accounts import SignedIn, valid_session
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

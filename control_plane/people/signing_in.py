@@ -29,7 +29,7 @@ from control_plane.people.attempts import Attempts, NotProved, Wrong
 from control_plane.people.passwords import MAX_CHARS, Asker, Passwords
 from control_plane.people.secret_text import digest
 from control_plane.people.security_keys import CHALLENGE_BYTES, KeyPresented, KeyRefused, SecurityKeys
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from control_plane.people.accounts import (
 )
 from control_plane.people.decide import NEVER_IN_A_SCOPE, Permission, decide, holds
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

@@ -15,7 +15,7 @@ from control_plane.people.decide import Permission, decide
 from control_plane.people.ways_in import WayIn, given_lately, roles_taken_lately
 from shared import clock as clocks
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

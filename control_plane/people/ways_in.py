@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditSubject, Person, ProviderBinding
 from shared import clock as clocks
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 

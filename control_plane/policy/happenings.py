@@ -7,7 +7,7 @@ from tuf.api.metadata import Root, Targets
 
 from control_plane.db.models import PolicyMetadata
 from control_plane.policy.roles import ROOT, is_named, name_of, parse_role
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 
 # An audit record has room for 16 who took part.
 _MOST_SIGNERS_NAMED = 15

@@ -60,7 +60,7 @@ from control_plane.policy.verify import (
     verify_signers_agree,
     verify_targets,
 )
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE

@@ -27,7 +27,7 @@ from control_plane.rollout.hosts import members
 from control_plane.rollout.plan import Plan
 from control_plane.rollout.showing import not_everywhere, shown
 from control_plane.rollout.state import Rollout, State
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable

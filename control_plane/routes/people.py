@@ -6,7 +6,7 @@ from datetime import datetime
 from control_plane.routes.overview import RouteOverview
 from control_plane.routes.queue import Delivered, RouteQueue
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.identity import ObjectId
 

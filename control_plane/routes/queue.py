@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import RouteItem, RouteState
 from control_plane.db.transactions import in_one_commit, snapshot
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import ObjectId

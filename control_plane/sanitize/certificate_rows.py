@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditSubject, WipeCertificateRow
-from shared.audit.record import AuditRecord, Event, Outcome, Subject
+from shared.audit.events import Event, Outcome, Subject
+from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 from shared.sanitization.destruction import Destruction

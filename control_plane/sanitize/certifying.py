@@ -21,7 +21,7 @@ from control_plane.sanitize.certificate_rows import statement_record, statement_
 from control_plane.sanitize.orders import recorded_as
 from control_plane.sanitize.reading import Known, WipeReading, approvals, find
 from shared import canonical, clock
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.chain import is_valid_at
 from shared.envelope import Signatories

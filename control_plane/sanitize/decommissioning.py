@@ -14,7 +14,7 @@ from control_plane.people.two_persons import Journal
 from control_plane.sanitize.certificate_rows import statement_record, statement_subject
 from control_plane.sanitize.reading import Known, known
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId
 from shared.sanitization.certificate import Statement, WipeCertificate

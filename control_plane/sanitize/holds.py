@@ -11,7 +11,7 @@ from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.people.two_persons import Journal, Request
 from shared import clock as clocks
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

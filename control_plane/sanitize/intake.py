@@ -16,7 +16,8 @@ from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.people.two_persons import Journal
 from control_plane.sanitize.orders import recorded_as
 from control_plane.sanitize.reading import Judge, Known, WipeReading, find
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import readable
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import CONTROL_PLANE, HostId

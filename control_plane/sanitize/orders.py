@@ -25,7 +25,7 @@ from control_plane.sanitize.same_drive import with_others
 from control_plane.sanitize.wish import Wish, method_of
 from shared import clock as clocks
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.envelope import Signatories, Signer, recorded_keys, recorded_people

@@ -11,7 +11,7 @@ from control_plane.tlog import rows
 from control_plane.tlog.proofs import LogProofs, NotInLog
 from control_plane.witnesses.showing import NothingCosigned, WitnessShowing
 from shared.audit.attempt import Journal
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.tiles import WIDTH, Tile, encode_bundle
 from shared.canonical import Json
 from shared.errors import Refused

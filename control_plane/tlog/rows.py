@@ -27,7 +27,7 @@ class LogAltered(IntegrityFailure):
 
 def head(session: Session) -> tuple[int, bytes, str]:
     """Return size, compact range and checkpoint as they stand. Raises LogAltered: nothing, beside tiles or records."""
-    row = driver.run(session, _READ_HEAD).fetchone()
+    row = driver.row(session, _READ_HEAD)
     if row is not None:
         size, encoded, checkpoint = row
         return size, driver.blob(encoded), checkpoint
@@ -39,7 +39,7 @@ def head(session: Session) -> tuple[int, bytes, str]:
 
 def keep_head(session: Session, grown: CompactRange, checkpoint: str) -> None:
     now = grown.size, grown.encode(), checkpoint
-    if not driver.run(session, _MOVE_HEAD, now).rowcount:
+    if not driver.run(session, _MOVE_HEAD, now):
         driver.run(session, _FIRST_HEAD, now)
 
 
@@ -67,7 +67,7 @@ def reader(session: Session) -> Callable[[int, int], bytes]:
 
 
 def tile(session: Session, level: int, number: int) -> bytes | None:
-    row = driver.run(session, _READ_TILE, (level, number)).fetchone()
+    row = driver.row(session, _READ_TILE, (level, number))
     return None if row is None else driver.blob(row[0])
 
 
@@ -75,7 +75,7 @@ def entry_of(session: Session, leaf: bytes) -> int | None:
     """Return the newest entry with this hash. Who asks does so of what came lately: the newest tiles are read first."""
     within = "instr(hashes, ?)" if session.get_bind().dialect.name == "sqlite" else "position(?::bytea IN hashes)"
     tiles = f"SELECT number, hashes FROM log_tiles WHERE level = 0 AND {within} > 0 ORDER BY number DESC LIMIT 1"  # noqa: S608 (ours)
-    number, hashes = driver.run(session, tiles, (leaf,)).fetchone() or (0, b"")
+    number, hashes = driver.row(session, tiles, (leaf,)) or (0, b"")
     held = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
     return int(number) * WIDTH + held.index(leaf) if leaf in held else None
 

@@ -19,7 +19,7 @@ from control_plane.db.models import Conflict, Instance, Object
 from control_plane.db.transactions import snapshot
 from control_plane.vault import rows
 from control_plane.vault.siblings import MOST_NAMED, Siblings
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, KeyId, ObjectId
 from shared.sealing.record import verify_record
@@ -35,7 +35,7 @@ def note(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: by
 
     A conflict that a person had settled is open again: there is one more data set to judge.
     """
-    differs = driver.run(session, _OF_ANOTHER, (token, dataset_sha256)).fetchone() is not None
+    differs = driver.row(session, _OF_ANOTHER, (token, dataset_sha256)) is not None
     found = _conflict(session, object_id, token, dataset_sha256, now) if differs else None
     rows.insert_instance(session, object_id, token, dataset_sha256)
     return found

@@ -14,7 +14,7 @@ from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.index_service import Attribute, IndexService
 from control_plane.vault.siblings import Siblings
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.sealing.record import CaptureRecord, verify_record

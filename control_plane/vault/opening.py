@@ -23,7 +23,8 @@ from control_plane.vault.key_ring import KeyNotForThis, KeyRing, key_for
 from control_plane.vault.object_store import Body, ObjectStore
 from control_plane.vault.siblings import lines
 from shared.audit.attempt import failure
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE, ObjectId

@@ -27,7 +27,7 @@ from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
 from control_plane.vault.object_store import ObjectStore, StoreUnavailable
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fleet.receipt import Receipt, sign_receipt

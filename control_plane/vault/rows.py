@@ -41,7 +41,7 @@ class New:
 
 
 def held(session: Session, object_id: ObjectId) -> Held | None:
-    row = driver.run(session, "SELECT record, receipt FROM objects WHERE object_id = ?", (str(object_id),)).fetchone()
+    row = driver.row(session, "SELECT record, receipt FROM objects WHERE object_id = ?", (str(object_id),))
     return Held(*(driver.blob(value) for value in row)) if row is not None else None
 
 

@@ -20,7 +20,7 @@ from control_plane.db.models import Object
 from control_plane.db.transactions import snapshot
 from control_plane.vault.opening import VaultOpener, Verified
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId, ObjectId

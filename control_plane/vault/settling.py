@@ -8,7 +8,7 @@ from control_plane.db.models import Conflict, Instance
 from control_plane.db.transactions import in_one_commit
 from control_plane.vault.opening import ReasonMissing
 from control_plane.vault.siblings import MOST_NAMED
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused

@@ -22,7 +22,8 @@ from control_plane.tlog import rows
 from control_plane.witnesses.gathering import Gathering, Witness
 from control_plane.witnesses.rounds import Rounds
 from shared.audit.checkpoint import tree_subject
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, readable
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import readable
 from shared.audit.tlog.add_checkpoint import MAX_ANSWER_BYTES, PATH, AddCheckpoint, parse_signatures, parse_size
 from shared.audit.tlog.checkpoint import TreeHead, claimed_head
 from shared.audit.tlog.proofs import make_consistency

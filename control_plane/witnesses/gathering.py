@@ -12,7 +12,7 @@ from control_plane.checkpoints import trees
 from control_plane.db.models import LogCosignature, LogRound, LogWitness
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.enroller import Journal
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.checkpoint import TreeHead, verify_checkpoint
 from shared.audit.tlog.keys import NoteKey, cosigned_at
 from shared.audit.tlog.note import Note, NoteSignature

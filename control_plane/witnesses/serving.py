@@ -12,7 +12,8 @@ from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.enroller import Journal
 from control_plane.witnesses.submission import NotConsistent, SizeDiffers, Submission
 from shared.audit.checkpoint import tree_subject
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import readable
 from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.keys import NoteKey, NoteSigner
 from shared.clock import Clock

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from edge_agent.database import Database
 from shared.audit.attempt import Attempt
 from shared.audit.batch import ChainHead
-from shared.audit.record import Event, Happening, StoredRecord, compose
+from shared.audit.events import Event, Happening
+from shared.audit.record import StoredRecord, compose
 from shared.clock import Clock
 from shared.identity import HostId, RandomBytes
 from shared.sealing.hpke import SealingPublicKey

@@ -12,8 +12,8 @@ from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, ac
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from shared.audit.batch import Batch, sign_batch
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
 from shared.audit.packed import MEMBER, pack
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.errors import Refused, Unavailable
 from shared.identity import HostId
 from shared.signing import EvidenceSigner

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.attempts import REFUSED, AttemptTable, Kind, Reason, Told
 from edge_agent.database import Database
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.identity import HostId
 
 _SCHEMA = """

@@ -20,7 +20,7 @@ from edge_agent.spool.entry import Note
 from edge_agent.spool.incoming import Incoming
 from edge_agent.spool.spool import Spool
 from shared.audit.attempt import failure
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import HostId, ObjectId, RandomBytes

@@ -20,7 +20,7 @@ from edge_agent.spool.entry import EntryHead, Note, verify_entry
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.spool import Spool
 from edge_agent.spool.whole import small_parts, verify_whole
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file

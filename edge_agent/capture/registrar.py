@@ -23,7 +23,7 @@ from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import Spooled
 from edge_agent.spool.entry import Note
 from edge_agent.spool.spool import Spool
-from shared.audit.record import Event, Happening, Outcome, Subject
+from shared.audit.events import Event, Happening, Outcome, Subject
 from shared.errors import IntegrityFailure, Unavailable
 
 _AT_ONCE, _MOST_WAITING = 200, 1000

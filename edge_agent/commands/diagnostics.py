@@ -19,7 +19,8 @@ from edge_agent.log import RecentLog
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.spool.spool import Spool
 from shared import clock as clocks
-from shared.audit.record import Event, readable
+from shared.audit.events import Event
+from shared.audit.record import readable
 from shared.clock import Clock
 from shared.fleet.command import Fact
 from shared.fleet.state import FolderState

@@ -16,8 +16,9 @@ from edge_agent.commands.store import CommandStore, Taken
 from edge_agent.database import Database
 from edge_agent.log import OUR_ERRORS, Log, why
 from edge_agent.policy_sync.delegation import Delegation
-from shared.audit import record as audit
-from shared.audit.record import Event, Happening, Subject, readable
+from shared.audit import events as audit
+from shared.audit.events import Event, Happening, Subject
+from shared.audit.record import readable
 from shared.clock import Clock
 from shared.envelope import recorded_keys, recorded_people
 from shared.errors import IntegrityFailure, Malformed, Refused

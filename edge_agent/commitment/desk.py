@@ -15,7 +15,7 @@ from edge_agent.commitment.requests import TooManyReferences
 from edge_agent.commitment.store import CommitmentStore, OpenRequest, TooManyOpen
 from edge_agent.database import Database
 from edge_agent.log import OUR_ERRORS, Log, why
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.dicom.dimse import Status
 from shared.errors import Refused

@@ -27,7 +27,7 @@ from edge_agent.spool.catalogue import Spooled, State
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.segment import unavailable
 from edge_agent.spool.spool import Spool
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId, ObjectId

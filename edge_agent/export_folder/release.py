@@ -19,7 +19,7 @@ from edge_agent.export_folder.intake import ChangedWhileRead, FileReader, read_h
 from edge_agent.export_folder.ledger import Entry, Ledger, State
 from edge_agent.export_folder.tree import CannotRelease, File, NotThatFile, Tree
 from edge_agent.log import OUR_ERRORS, Log, why
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.errors import Malformed
 from shared.identity import HostId, ObjectId

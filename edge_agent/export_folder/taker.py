@@ -13,7 +13,7 @@ from edge_agent.export_folder.part10 import Head
 from edge_agent.export_folder.release import named
 from edge_agent.export_folder.tree import File, FileUnreadable, Tree, stamp_of
 from edge_agent.log import Log, why
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.errors import Malformed
 from shared.identity import HostId, ObjectId

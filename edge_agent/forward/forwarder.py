@@ -11,7 +11,7 @@ from edge_agent.boundary import contained
 from edge_agent.forward.queue import ForwardQueue
 from edge_agent.log import Log
 from edge_agent.parts import Bell
-from shared.audit.record import Participant
+from shared.audit.events import Participant
 from shared.clock import Clock
 from shared.dicom.requestor import Patience
 from shared.identity import HostId

@@ -15,7 +15,7 @@ from typing import Any
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused

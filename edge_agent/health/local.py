@@ -1,9 +1,9 @@
 """What `leadglass-agent status` shows: read from the folder alone, whether or not an agent is running in it."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from edge_agent.policy_sync.store import StoredPolicyAltered, read_held, read_in
 from edge_agent.spool.attempts import count
 from edge_agent.spool.catalogue import State, read_amiss, read_counts
 from shared import clock
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.canonical import Json
 from shared.errors import Refused
 from shared.fleet.budget import Budget, judge
@@ -114,74 +114,104 @@ class LocalStatus:
         }
 
 
+@dataclass(frozen=True)
+class _Remembered:
+    """What the agent's database says; where there is none yet, nothing has happened."""
+
+    standing: LocalStanding
+    layers: tuple[LocalLayer, ...]
+    quota: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    records: int = 0
+    acknowledged: int = 0
+    senders: int = 0
+    commitments: int = 0
+    openable: int = 0
+    routes: tuple[RouteState, ...] = ()
+    folders: tuple[FolderRow, ...] = ()
+    moved: tuple[MovedFrom, ...] = ()
+    isolated: bool = False
+    spooled: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    damaged: int = 0
+    log: tuple[int, str] = (0, "")
+    witness: tuple[str, str] = ("", "")
+    budget: Budget = NEVER_LOOKED
+
+
 def read_status(folder: AgentFolder) -> LocalStatus:
     """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable."""
     enrolment = load_enrolment(folder)
     # Before the database: an image leaves here once it stands there, so it is seen in one of them at least.
     coming_in = count(folder.spool / "attempts")
-    counts: dict[str, int] = {}
-    records = acknowledged = senders = commitments = 0
-    openable = quota = damaged = 0
-    layers = tuple(LocalLayer(layer, 0, 0) for layer in enrolment.config.layers)
-    isolated = False
-    standing = read_standing(None, folder)
-    routes: tuple[RouteState, ...] = ()
-    folders: tuple[FolderRow, ...] = ()
-    moved: tuple[MovedFrom, ...] = ()
-    spooled: dict[str, tuple[int, int]] = {}
-    log_seen, log_said, witness = 0, "", ("", "")
-    budget: Budget = NEVER_LOOKED
-    if folder.database.exists():
-        try:
-            with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
-                connection.execute("BEGIN")  # all of one moment
-                counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
-                layers, quota = _policy(connection, enrolment.config)
-                (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
-                (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
-                senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
-                commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
-                openable = _number(connection, "forward_box", "SELECT count(*) FROM forward_box")
-                routes = read_routes(connection) if _has(connection, "forward") else ()
-                folders, moved = read_folders(connection), read_moved(connection)
-                isolated = bool(_number(connection, "isolation", "SELECT isolated FROM isolation"))
-                standing = read_standing(connection if _has(connection, "standing") else None, folder)
-                spooled, damaged = read_counts(connection), read_amiss(connection)
-                log_seen, log_said = read_said(connection) if _has(connection, "log_checkpoint") else (0, "")
-                witness = read_witness(connection) if _has(connection, "log_cosigner") else witness
-                budget = read_budget(connection) if _has(connection, "budget") else NEVER_LOOKED
-        except sqlite3.Error as exc:
-            raise DatabaseUnavailable(str(exc)) from exc
+    kept = _remembered(folder, enrolment.config)
     return LocalStatus(
         host=str(enrolment.config.host_id),
         asset=enrolment.config.asset,
         certificate_expires=enrolment.tls_certificate.not_valid_after_utc,
-        standing=standing,
+        standing=kept.standing,
         keys=enrolment.config.keys,
-        layers=layers,
-        isolated=isolated,
+        layers=kept.layers,
+        isolated=kept.isolated,
         coming_in=coming_in,
-        waiting=spooled.get(State.WAITING, (0, 0))[0],
-        put_aside=spooled.get(State.PUT_ASIDE, (0, 0))[0],
-        damaged=damaged,
-        spool_bytes=sum(size for state, (_, size) in spooled.items() if state != State.GONE),
-        spool_quota_bytes=quota,
-        captured=counts.get(Event.IMAGE_CAPTURED.value, 0),
-        delivered=counts.get(Event.IMAGE_DELIVERED.value, 0),
-        refused=sum(counts.get(event.value, 0) for event in _REFUSALS),
-        audit_records=records,
-        audit_waiting=records - acknowledged,
-        senders_refused=senders,
-        commitments_waiting=commitments,
-        openable_here=openable,
-        routes=routes,
-        export_folders=folders,
-        moved=moved,
-        centre_log_seen=log_seen,
-        centre_log=log_said,
-        centre_log_checkpoint=witness[0],
-        witness_key=witness[1],
-        budget=budget,
+        waiting=kept.spooled.get(State.WAITING, (0, 0))[0],
+        put_aside=kept.spooled.get(State.PUT_ASIDE, (0, 0))[0],
+        damaged=kept.damaged,
+        spool_bytes=sum(size for state, (_, size) in kept.spooled.items() if state != State.GONE),
+        spool_quota_bytes=kept.quota,
+        captured=kept.counts.get(Event.IMAGE_CAPTURED.value, 0),
+        delivered=kept.counts.get(Event.IMAGE_DELIVERED.value, 0),
+        refused=sum(kept.counts.get(event.value, 0) for event in _REFUSALS),
+        audit_records=kept.records,
+        audit_waiting=kept.records - kept.acknowledged,
+        senders_refused=kept.senders,
+        commitments_waiting=kept.commitments,
+        openable_here=kept.openable,
+        routes=kept.routes,
+        export_folders=kept.folders,
+        moved=kept.moved,
+        centre_log_seen=kept.log[0],
+        centre_log=kept.log[1],
+        centre_log_checkpoint=kept.witness[0],
+        witness_key=kept.witness[1],
+        budget=kept.budget,
+    )
+
+
+def _remembered(folder: AgentFolder, config: HostConfig) -> _Remembered:
+    """Raises DatabaseUnavailable."""
+    if not folder.database.exists():
+        return _Remembered(read_standing(None, folder), tuple(LocalLayer(layer, 0, 0) for layer in config.layers))
+    try:
+        with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("BEGIN")  # all of one moment
+            return _read(connection, folder, config)
+    except sqlite3.Error as exc:
+        raise DatabaseUnavailable(str(exc)) from exc
+
+
+def _read(connection: sqlite3.Connection, folder: AgentFolder, config: HostConfig) -> _Remembered:
+    layers, quota = _policy(connection, config)
+    (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
+    (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+    return _Remembered(
+        standing=read_standing(connection if _has(connection, "standing") else None, folder),
+        layers=layers,
+        quota=quota,
+        counts=dict(connection.execute("SELECT event, n FROM tally").fetchall()),
+        records=records,
+        acknowledged=acknowledged,
+        senders=_number(connection, "senders_refused", "SELECT n FROM senders_refused"),
+        commitments=_number(connection, "commitment_request", "SELECT count(*) FROM commitment_request"),
+        openable=_number(connection, "forward_box", "SELECT count(*) FROM forward_box"),
+        routes=read_routes(connection) if _has(connection, "forward") else (),
+        folders=read_folders(connection),
+        moved=read_moved(connection),
+        isolated=bool(_number(connection, "isolation", "SELECT isolated FROM isolation")),
+        spooled=read_counts(connection),
+        damaged=read_amiss(connection),
+        log=read_said(connection) if _has(connection, "log_checkpoint") else (0, ""),
+        witness=read_witness(connection) if _has(connection, "log_cosigner") else ("", ""),
+        budget=read_budget(connection) if _has(connection, "budget") else NEVER_LOOKED,
     )
 
 

@@ -14,7 +14,7 @@ from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.spool.spool import Spool
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable
 from shared.fleet.budget import Budget

@@ -17,7 +17,7 @@ from edge_agent.host_keys.store import vault_of
 from edge_agent.host_keys.vault import KeyName, KeyVault
 from edge_agent.log import JsonLog
 from edge_agent.policy_sync.store import StoredPolicy
-from shared.audit.record import Participant
+from shared.audit.events import Participant
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.fleet.keys import KeyProtection

@@ -24,7 +24,7 @@ from edge_agent.host_keys.erase import erase
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import HostKeyStore, file_name
 from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm, KeyVault
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure
 from shared.fleet.keys import KeyProtection
 

@@ -9,7 +9,7 @@ make at most 32 facts and 21 continuations, and a record takes 64 subjects.
 from collections.abc import Iterator
 
 from shared import clock
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.devices.record import GuardRecord
 from shared.identity import HostId
 

@@ -23,7 +23,7 @@ from edge_agent.link.protocol import MAX_RECORDS, Welcome
 from edge_agent.link.relayed import Relayed
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.devices.record import GuardRecord
 from shared.errors import Malformed, Refused, Unavailable
 from shared.fleet.devices import GuardReport

@@ -25,7 +25,8 @@ from shared.audit.checkpoint import (
     verify_checkpoint,
     verify_loss,
 )
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import readable
 from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.checkpoint import verify_checkpoint as verify_head
 from shared.audit.tlog.log_key import verify_log_key

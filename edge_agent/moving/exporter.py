@@ -19,7 +19,8 @@ from edge_agent.moving.store import MovedBatch, MovedStore
 from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.attempt import failure
 from shared.audit.batch import sign_batch
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId, ObjectId, RandomBytes

@@ -39,7 +39,7 @@ from edge_agent.moving.store import MovedBatch, MovedStore
 from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.attempt import failure
 from shared.audit.batch import Batch, ChainHead, verify_batch
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import HostId, ObjectId

@@ -17,7 +17,7 @@ from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, accepted, 
 from edge_agent.log import Log, why
 from edge_agent.moving.store import MovedBatch, MovedStore
 from edge_agent.parts import Bell
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Unavailable
 from shared.identity import HostId
 

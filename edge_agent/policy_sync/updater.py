@@ -23,7 +23,8 @@ from edge_agent.policy_sync.delegation import Delegation, read_delegation
 from edge_agent.policy_sync.layers import HostPolicy, read_layers
 from edge_agent.policy_sync.store import MOST_TRIALS, PolicySet, PolicyStore
 from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import readable
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
 from shared.policy.accept import WrongLayer, accept

@@ -12,7 +12,7 @@ from edge_agent.database import Database
 from edge_agent.spool.catalogue import Catalogue, Row, Spooled, State
 from edge_agent.spool.named import Name, rows
 from edge_agent.spool.verifier import Finding, Judged
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Refused
 from shared.identity import HostId, ObjectId
 

@@ -21,7 +21,8 @@ from edge_agent.usb_policy.trust import FileUnreadable
 from edge_agent.wipes.inbox import TicketInbox
 from edge_agent.wipes.outbox import Told, WipeOutbox
 from edge_agent.wipes.store import WipeStore
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import readable
 from shared.clock import Clock
 from shared.errors import Malformed, Refused, Unavailable
 from shared.identity import HostId

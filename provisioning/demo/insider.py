@@ -22,7 +22,7 @@ from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.clock import SystemClock
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE

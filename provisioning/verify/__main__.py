@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from provisioning.verify.sealed_object import DatasetFacts
     from shared.enrolment.chain import Trust
 
+Kinds = argparse._SubParsersAction
+
 OK, FAILED, BAD_INPUT = 0, 1, 2
 _READ_BYTES = 1 << 20
 
@@ -51,62 +53,97 @@ def command_line() -> argparse.ArgumentParser:
     )
     names = "{image,object,audit,log,archive,hand-over,certificate}"
     kinds = parser.add_subparsers(dest="what", required=True, metavar=names)
-    image = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
-    image.add_argument("file", type=Path, metavar="FILE", help="the image, as an archive gives it back")
-    image.add_argument(
+    for add in (_add_image, _add_object, _add_audit, _add_hand_over, _add_certificate, _add_log, _add_archive):
+        add(kinds)
+    return parser
+
+
+def _add_image(kinds: "Kinds[argparse.ArgumentParser]") -> None:
+    parser = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the image, as an archive gives it back")
+    parser.add_argument(
         "--custody", type=Path, required=True, metavar="FILE", help="what `leadglass-server custody` wrote about it"
     )
-    image.add_argument("--log", type=Path, metavar="EXPORT", help="the whole audit log, to find the capture in it")
-    image.add_argument("--bare", action="store_true", help="FILE is a dataset alone, whatever it begins with")
-    sealed = kinds.add_parser("object", help="check a sealed object file, and with --dataset the image beside it")
-    sealed.add_argument("file", type=Path, metavar="FILE", help="the sealed object file")
-    sealed.add_argument(
+    parser.add_argument("--log", type=Path, metavar="EXPORT", help="the whole audit log, to find the capture in it")
+    parser.add_argument("--bare", action="store_true", help="FILE is a dataset alone, whatever it begins with")
+    _add_authority(parser, required=True)
+
+
+def _add_object(kinds: "Kinds[argparse.ArgumentParser]") -> None:
+    parser = kinds.add_parser("object", help="check a sealed object file, and with --dataset the image beside it")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the sealed object file")
+    parser.add_argument(
         "--evidence-cert", type=Path, required=True, metavar="PEM", help="certificate of the host that captured it"
     )
-    sealed.add_argument("--dataset", type=Path, metavar="FILE", help="the image itself: is it what was captured?")
-    sealed.add_argument("--bare", action="store_true", help="--dataset is a dataset alone, not a DICOM Part 10 file")
-    audit = kinds.add_parser("audit", help="check an audit export: signatures, chains, gaps")
-    audit.add_argument("file", type=Path, metavar="EXPORT", help="the export, as JSON lines")
-    hand_over = kinds.add_parser("hand-over", help="check the report of a visit: did that host sign it, unchanged?")
-    hand_over.add_argument("file", type=Path, metavar="FILE", help="the signed file, or the PDF that it is attached to")
-    hand_over.add_argument(
-        "--root", type=Path, required=True, metavar="PEM", help="certificate of the authority you trust", dest="ca"
-    )
-    hand_over.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    wiped = kinds.add_parser("certificate", help="check the certificate of a wipe: is it true of that drive?")
-    wiped.add_argument("file", type=Path, metavar="FILE", help="the certificate, or the PDF that it is attached to")
-    wiped.add_argument(
-        "--policy-root", type=Path, metavar="FILE", help="the policy's root, to know the keys of who approved it"
-    )
-    wiped.add_argument("--drive", type=Path, metavar="DEVICE", help="read samples of the drive itself and compare")
-    wiped.add_argument(
-        "--extract", type=Path, metavar="DIR", help="write what was signed, the signatures and the keys, for openssl"
-    )
-    log = kinds.add_parser("log", help="check the Merkle log: a proof of one record, or all of it")
-    log.add_argument("file", type=Path, metavar="PROOF|DIR", help="what `audit proof` or `audit tiles` wrote")
-    log.add_argument("--record", type=Path, metavar="FILE", help="the record that PROOF is of")
-    log.add_argument(
+    parser.add_argument("--dataset", type=Path, metavar="FILE", help="the image itself: is it what was captured?")
+    parser.add_argument("--bare", action="store_true", help="--dataset is a dataset alone, not a DICOM Part 10 file")
+    _add_authority(parser, required=False)
+
+
+def _add_audit(kinds: "Kinds[argparse.ArgumentParser]") -> None:
+    parser = kinds.add_parser("audit", help="check an audit export: signatures, chains, gaps")
+    parser.add_argument("file", type=Path, metavar="EXPORT", help="the export, as JSON lines")
+    _add_authority(parser, required=False)
+
+
+def _add_log(kinds: "Kinds[argparse.ArgumentParser]") -> None:
+    parser = kinds.add_parser("log", help="check the Merkle log: a proof of one record, or all of it")
+    parser.add_argument("file", type=Path, metavar="PROOF|DIR", help="what `audit proof` or `audit tiles` wrote")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="the record that PROOF is of")
+    parser.add_argument(
         "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint of before; repeatable"
     )
-    log.add_argument("--key", metavar="VKEY", help="the log's key, instead of --ca")
-    archive = kinds.add_parser("archive", help="check an incident's records and all that proves them, in one file")
-    archive.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-server audit archive` wrote")
-    archive.add_argument("--kept", type=Path, metavar="FILE", help="the checkpoint that you kept")
-    for command in (log, archive):
-        command.add_argument(
-            "--witness", action="append", default=[], metavar="VKEY", help="who has to have cosigned it; repeatable"
-        )
-        command.add_argument("--at-least", type=int, metavar="K", help="how many of these witnesses [all of them]")
-    for command in (image, sealed, audit, log, archive, wiped):
-        command.add_argument(
-            "--ca",
-            type=Path,
-            required=command in (image, archive, wiped),
-            metavar="PEM",
-            help="certificate of the authority you trust",
-        )
-        command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    return parser
+    parser.add_argument("--key", metavar="VKEY", help="the log's key, instead of --ca")
+    _add_witnesses(parser)
+    _add_authority(parser, required=False)
+
+
+def _add_archive(kinds: "Kinds[argparse.ArgumentParser]") -> None:
+    parser = kinds.add_parser("archive", help="check an incident's records and all that proves them, in one file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-server audit archive` wrote")
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="the checkpoint that you kept")
+    _add_witnesses(parser)
+    _add_authority(parser, required=True)
+
+
+def _add_hand_over(kinds: "Kinds[argparse.ArgumentParser]") -> None:
+    parser = kinds.add_parser("hand-over", help="check the report of a visit: did that host sign it, unchanged?")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the signed file, or the PDF that it is attached to")
+    parser.add_argument(
+        "--root", type=Path, required=True, metavar="PEM", help="certificate of the authority you trust", dest="ca"
+    )
+    _add_json(parser)
+
+
+def _add_certificate(kinds: "Kinds[argparse.ArgumentParser]") -> None:
+    parser = kinds.add_parser("certificate", help="check the certificate of a wipe: is it true of that drive?")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the certificate, or the PDF that it is attached to")
+    parser.add_argument(
+        "--policy-root", type=Path, metavar="FILE", help="the policy's root, to know the keys of who approved it"
+    )
+    parser.add_argument("--drive", type=Path, metavar="DEVICE", help="read samples of the drive itself and compare")
+    parser.add_argument(
+        "--extract", type=Path, metavar="DIR", help="write what was signed, the signatures and the keys, for openssl"
+    )
+    _add_authority(parser, required=True)
+
+
+def _add_witnesses(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--witness", action="append", default=[], metavar="VKEY", help="who has to have cosigned it; repeatable"
+    )
+    parser.add_argument("--at-least", type=int, metavar="K", help="how many of these witnesses [all of them]")
+
+
+def _add_authority(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--ca", type=Path, required=required, metavar="PEM", help="certificate of the authority you trust"
+    )
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
 def _object(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:

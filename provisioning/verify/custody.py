@@ -16,7 +16,8 @@ from provisioning.verify.certificate import Certified
 from provisioning.verify.checks import Check, judged, not_evaluated
 from provisioning.verify.pixels import counted
 from shared import clock
-from shared.audit.record import AuditRecord, Event, leaf_hash
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord, leaf_hash
 from shared.custody.frames import FrameStatement, verify_frames
 from shared.custody.statement import CustodyStatement, LogProof, verify_log_proof
 from shared.enrolment.chain import Trust, is_valid_at

@@ -20,7 +20,8 @@ from provisioning.verify.certificate import (
 from provisioning.verify.checks import Check, State, failures, judged, not_evaluated
 from provisioning.verify.pdf_signature import judge_pdf
 from shared import clock
-from shared.audit.record import AuditRecord, Event, Outcome, Subject, leaf_hash
+from shared.audit.events import Event, Outcome, Subject
+from shared.audit.record import AuditRecord, leaf_hash
 from shared.audit.tlog.log_key import offered_key
 from shared.audit.tlog.proof_text import ProofText, verify_inclusion
 from shared.canonical import Json

@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
-from shared.audit.record import Event, Happening, Outcome, Subject
+from shared.audit.events import Event, Happening, Outcome, Subject
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
 

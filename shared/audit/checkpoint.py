@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from shared import canonical
 from shared.audit.batch import Statement
-from shared.audit.record import MAX_PUBLIC_BYTES, AuditRecord, Event, Outcome, Subject, leaf_hash
+from shared.audit.events import Event, Outcome, Subject
+from shared.audit.record import MAX_PUBLIC_BYTES, AuditRecord, leaf_hash
 from shared.canonical import Json
 from shared.enrolment.exchange import CHAIN_PATTERN, MAX_PEM_CHARS
 from shared.errors import IntegrityFailure, Malformed

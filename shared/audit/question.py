@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from shared import clock
-from shared.audit.record import MAX_EVENT_CHARS, Action, Outcome, ReadRecord
+from shared.audit.events import MAX_EVENT_CHARS, Action, Outcome
+from shared.audit.record import ReadRecord
 from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields

@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import TypeAlias
 
 from shared import canonical, clock
-from shared.audit.record import Subject
+from shared.audit.events import Subject
 from shared.canonical import Json
 from shared.envelope import MAX_ENVELOPE_BYTES, Envelope, Signatories, TooFewSignatures
 from shared.errors import Malformed, Refused

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.errors import Refused
 from shared.identity import ObjectId
 

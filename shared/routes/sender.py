@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Protocol
 
 from shared import canonical
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.dicom.associate import MAX_CONTEXTS, Proposed
 from shared.dicom.requestor import NotAccepted, Patience, Requestor, Stored

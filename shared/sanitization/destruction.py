@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import canonical, clock
-from shared.audit.record import Subject
+from shared.audit.events import Subject
 from shared.canonical import Json
 from shared.devices.printable import FIT
 from shared.errors import Malformed

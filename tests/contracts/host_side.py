@@ -3,7 +3,7 @@
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from edge_agent.policy_sync.hints import Hints
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.updater import PolicyUpdater
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION
 from tests.contracts.brokers import Broker
@@ -24,6 +24,7 @@ from tests.control_plane.fleet.host_client import tls
 from tests.control_plane.fleet.pki import Identity
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,8 @@ def host_side(folder: Path, broker: Broker, identity: Identity, centre: Centre) 
     puller = PolicyPuller(
         door, (ORGANISATION,), updater, policy=inside.store.in_force, log=inside.log, bell=bell, hints=hints
     )
-    stop = threading.Event()
-    thread = threading.Thread(target=link.run, args=(stop,))
-    thread.start()
-    try:
+    with closing(inside.database), closing(door), in_thread(link, link.bell.ring):
         yield HostSide(inside, link, puller, updater, hints, command_hinted)
-    finally:
-        stop.set()
-        link.bell.ring()
-        thread.join(20)
-        door.close()
-        inside.database.close()
 
 
 def _https(folder: Path, centre: Centre, name: str) -> ssl.SSLContext:

@@ -4,7 +4,7 @@ import base64
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from provisioning.demo import modality
 from provisioning.demo.processes import wait_until
-from shared.audit.record import AuditRecord, Event, EventName
+from shared.audit.events import Event, EventName
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.fleet.budget import NotCounted
 from shared.fleet.state import HostState
@@ -34,30 +35,21 @@ from tests.fakes.centre import Centre
 from tests.fakes.log import MemoryLog
 from tests.fakes.mosquitto import broker
 from tests.fakes.ports import free_port
+from tests.threads import in_thread
 
 IMAGES = [load(name) for name in ("CT_small.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm", "rtplan.dcm")]
 
 
-@contextmanager
 def running(
     folder: AgentFolder,
     log: MemoryLog,
     random_bytes: "RandomBytes | None" = None,
     encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ready_file: Path | None = None,
-) -> Iterator[Agent]:
+) -> AbstractContextManager[Agent]:
     more: dict[str, Any] = {"random_bytes": random_bytes} if random_bytes else {}
     settings = Settings(folder, Address("127.0.0.1", 0, "LEADGLASS"), ready_file)
-    agent = Agent(settings, SystemClock(), log, encryptor=encryptor, **more)
-    stop = threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return in_thread(Agent(settings, SystemClock(), log, encryptor=encryptor, **more))
 
 
 def send(agent: Agent, image: Image, calling: str = "CT1") -> "int | None":

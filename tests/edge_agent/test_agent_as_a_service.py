@@ -13,6 +13,7 @@ from edge_agent.parts import Bell, Supervisor
 from edge_agent.watchdog import ServiceManager
 from shared.clock import SystemClock
 from tests.fakes.log import MemoryLog
+from tests.threads import in_thread
 
 
 def test_it_says_that_it_is_up_and_lives_and_falls_silent_where_a_thread_lets_go_of_nothing(
@@ -24,10 +25,7 @@ def test_it_says_that_it_is_up_and_lives_and_falls_silent_where_a_thread_lets_go
         listening.settimeout(30)
         settings = Settings(enrolled, Address("127.0.0.1", 0, "LEADGLASS"))
         agent = Agent(settings, SystemClock(), MemoryLog(), manager=ServiceManager(address, 0.3))
-        stop = threading.Event()
-        thread = threading.Thread(target=agent.run, args=(stop,))
-        thread.start()
-        try:
+        with in_thread(agent):
             assert listening.recv(4096).startswith(b"READY=1\nSTATUS=host host-")
             assert [listening.recv(64) for _ in range(2)] == [b"WATCHDOG=1"] * 2
             with agent.database.transaction():
@@ -35,10 +33,6 @@ def test_it_says_that_it_is_up_and_lives_and_falls_silent_where_a_thread_lets_go
             assert heard < 10
             listening.settimeout(30)
             assert listening.recv(64) == b"WATCHDOG=1"
-        finally:
-            stop.set()
-            thread.join(30)
-        assert not thread.is_alive()
 
 
 def _until_silent(listening: socket.socket) -> int:

@@ -4,9 +4,7 @@ import json
 import sqlite3
 import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
 from provisioning.demo import modality
-from shared.audit.record import AuditRecord, Event, EventName
+from shared.audit.events import Event, EventName
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
 from shared.policy.document import Modality, PolicyDocument
@@ -29,22 +28,13 @@ from tests.fakes.centre import Centre
 from tests.fakes.dicom_pki import Party, party
 from tests.fakes.log import MemoryLog
 from tests.fakes.told import Told
+from tests.threads import in_thread
 
 IMAGE = load("CT_small.dcm")
 
 
-@contextmanager
-def running(folder: AgentFolder) -> Iterator[Agent]:
-    agent = Agent(Settings(folder, Address("127.0.0.1", 0, "LEADGLASS", 0)), SystemClock(), MemoryLog())
-    stop = threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+def running(folder: AgentFolder) -> AbstractContextManager[Agent]:
+    return in_thread(Agent(Settings(folder, Address("127.0.0.1", 0, "LEADGLASS", 0)), SystemClock(), MemoryLog()))
 
 
 def publish(centre: Centre, *modalities: Modality, trust: str) -> None:

@@ -21,7 +21,8 @@ from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from edge_agent.config import AgentFolder
 from edge_agent.health.local import read_status
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from tests.fakes.centre import Centre
 
 ROOT = Path(__file__).parents[2]

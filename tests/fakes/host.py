@@ -18,7 +18,8 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.policy_sync.choice import Choice
 from edge_agent.policy_sync.store import PolicyStore
-from shared.audit.record import AuditRecord, EventName
+from shared.audit.events import EventName
+from shared.audit.record import AuditRecord
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.document import ORGANISATION, PolicyDocument

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from provisioning.demo.disk import search_files
 from provisioning.demo.needles import Needle
-from shared.audit.record import AuditRecord, Event, Outcome
+from shared.audit.events import Event, Outcome
+from shared.audit.record import AuditRecord
 from tests.fakes.centre import Centre
 from tests.faults.modality import Image, Modality, betrayals
 

@@ -9,7 +9,7 @@ from control_plane.db.transactions import DatabaseUnavailable
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from edge_agent.database import DatabaseUnavailable as HostsDatabaseUnavailable
-from shared.audit.record import Action, Event, Happening, Outcome, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.clock import SystemClock
 from tests.control_plane.vault.bench import Bench
 from tests.shared import made

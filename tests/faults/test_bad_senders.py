@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.capture.crowd import Limits
 from edge_agent.config import AgentFolder
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.edge_agent.capture.wire import COMMAND, LAST, Peer, associate_request, command, p_data, pdu, pdv
 from tests.faults.agent import AgentProcess, running
 from tests.faults.evidence import verify_all

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import AgentFolder
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom.dimse import Status
 from shared.dicom.pdu import PduType
 from tests.edge_agent.capture.wire import Peer

@@ -13,7 +13,7 @@ import pytest
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from edge_agent.spool.spool import RESERVE_BYTES
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom.dimse import Status
 from tests.edge_agent.capture.wire import Peer
 from tests.faults import inside

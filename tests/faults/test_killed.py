@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from edge_agent.config import AgentFolder
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.dicom.dimse import Status
 from tests.edge_agent.capture.wire import Peer
 from tests.faults import inside

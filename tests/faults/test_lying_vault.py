@@ -3,7 +3,7 @@
 import pytest
 
 from edge_agent.config import AgentFolder
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.faults.agent import running
 from tests.faults.evidence import delivered, verify_all, verify_failures_recorded, verify_none_lost
 from tests.faults.modality import Modality, images

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection
 import pytest
 
 from edge_agent.config import AgentFolder
-from shared.audit.record import AuditRecord, Event, Outcome
+from shared.audit.events import Event, Outcome
+from shared.audit.record import AuditRecord
 from shared.sealing.chunked import NotAuthentic
 from tests.faults import inside
 from tests.faults.agent import running

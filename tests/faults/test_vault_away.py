@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import AgentFolder
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.faults.agent import AgentProcess, running
 from tests.faults.evidence import verify_all, verify_log
 from tests.faults.modality import Modality, images

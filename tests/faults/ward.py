@@ -27,7 +27,8 @@ from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.keeper import SpoolKeeper
 from edge_agent.spool.spool import RESERVE_BYTES
-from shared.audit.record import GENESIS, AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import GENESIS, AuditRecord
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file

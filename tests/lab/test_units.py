@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.lab.media import Media
 from tests.lab.test_console import PINNED, STICK, keys_arrive
 from tests.lab.tree import NOTHING
 from tests.lab.wire import until
+from tests.threads import in_thread
 
 DATA, AGENT = "/var/lib/leadglass", "leadglass-agent.service"
 INSTALL = ("leadglass-provision", "install", "--guard", "--dicom-host", "0.0.0.0", "--modalities", "10.9.9.0/24")  # noqa: S104 (in the guest)
@@ -78,15 +78,8 @@ def enrolled_with_a_policy(place: Path) -> bytes:
     try:
         enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2")
         centre.publish(1)
-        agent, stop = (
-            Agent(Settings(folder, Address("127.0.0.1", 0, "X")), SystemClock(), MemoryLog()),
-            threading.Event(),
-        )
-        thread = threading.Thread(target=agent.run, args=(stop,))
-        thread.start()
-        centre.wait_for(lambda: any(state.policy_in_force == 1 for state in centre.states))
-        stop.set()
-        thread.join(30)
+        with in_thread(Agent(Settings(folder, Address("127.0.0.1", 0, "X")), SystemClock(), MemoryLog())):
+            centre.wait_for(lambda: any(state.policy_in_force == 1 for state in centre.states))
     finally:
         centre.stop()
     buffer = io.BytesIO()

@@ -1,9 +1,7 @@
 """An administrator tells a host what to do: signed at their own desk, done once, answered with what proves it."""
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from tests.edge_agent.test_agent import send
 from tests.fakes.log import MemoryLog
 from tests.scenarios.desk import run
 from tests.scenarios.test_moving_a_spool import Hospital, host_of, listening
+from tests.threads import in_thread
 
 __all__ = ["senders_close_their_sockets"]
 
@@ -41,20 +40,11 @@ def hospital(tmp_path: Path) -> Hospital:
     return Hospital(tmp_path)
 
 
-@contextmanager
-def running(folder: AgentFolder, exports: Path) -> Iterator[Agent]:
+def running(folder: AgentFolder, exports: Path) -> AbstractContextManager[Agent]:
     settings = Settings(
         folder, Address("127.0.0.1", 0, "LEADGLASS"), export_folders=(ExportFolder("US1", os.fsencode(exports)),)
     )
-    agent, stop = Agent(settings, SystemClock(), MemoryLog()), threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return in_thread(Agent(settings, SystemClock(), MemoryLog()))
 
 
 def told(hospital: Hospital, *command: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from edge_agent.config import AgentFolder
 from provisioning.verify.audit_export import ChainState, judge_export
 from shared import canonical
 from shared.audit.batch import ChainHead
-from shared.audit.record import AuditRecord, Event, Outcome, StoredRecord
+from shared.audit.events import Event, Outcome
+from shared.audit.record import AuditRecord, StoredRecord
 from shared.enrolment.chain import Trust
 from shared.errors import Malformed
 from shared.fleet.state import HostState

@@ -15,7 +15,7 @@ from control_plane.people.accounts import Accounts
 from control_plane.policy.authoring import load_credential, store_credential
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.clock import SystemClock
 from shared.enrolment.code import EnrolmentCode
 from shared.sanitization.envelope import SignedTicket

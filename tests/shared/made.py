@@ -8,17 +8,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import strategies as st
 
 from shared import canonical
-from shared.audit.record import (
-    GENESIS,
-    Action,
-    Event,
-    Happening,
-    Outcome,
-    Participant,
-    StoredRecord,
-    Subject,
-    compose,
-)
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import GENESIS, StoredRecord, compose
 from shared.devices.verdict import Access, Cause, Target
 from shared.fleet.devices import (
     Authorized,

@@ -16,7 +16,8 @@ import edge_agent.commands.executor
 import edge_agent.moving.importer  # noqa: F401 (its refusals stand on a page)
 from provisioning.verify.image import ImageState
 from shared import canonical
-from shared.audit.record import EVENT_CODES, leaf_hash
+from shared.audit.events import EVENT_CODES
+from shared.audit.record import leaf_hash
 from shared.custody.frames import LOSSY_SYNTAXES
 from shared.enrolment.code import EnrolmentCode
 from shared.errors import IntegrityFailure, Refused

@@ -16,7 +16,7 @@ from control_plane.db.models import AuditRow, AuditSubject, Object
 from control_plane.policy.simulation.captures import Captured
 from control_plane.policy.simulation.devices import Attached, parsed_interfaces
 from control_plane.vault.receive import INDEXED
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.canonical import Json
 from shared.devices.device import UsbDevice
 from shared.devices.printable import printable

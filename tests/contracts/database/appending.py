@@ -6,7 +6,7 @@ python -m tests.contracts.database.appending FOLDER URL COUNT      (prints the n
 import sys
 from pathlib import Path
 
-from shared.audit.record import Action, Event, Happening, Outcome, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from tests.control_plane.vault.bench import Bench
 
 

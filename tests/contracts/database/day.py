@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from control_plane.erasure.resealing import Resealing
-from shared.audit.record import Event, Subject
+from shared.audit.events import Event, Subject
 from tests.control_plane.vault.bench import ENTRY, Bench, HostBench
 
 PERSON, PATIENT, OTHER = "A. Admin", ENTRY.patient_id, "9"

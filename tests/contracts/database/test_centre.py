@@ -24,7 +24,7 @@ from control_plane.enrolment.revocation import Revocation
 from control_plane.fleet.states import HostUnknown
 from control_plane.people.accounts import Accounts
 from shared.audit.batch import AuditForked
-from shared.audit.record import Event, Subject
+from shared.audit.events import Event, Subject
 from shared.enrolment.exchange import EnrolmentAnswer
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Refused

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from control_plane.audit_log.dated_ahead import TOLERATED, DatedAhead
 from control_plane.audit_log.reading import ChainState
@@ -62,3 +63,16 @@ def test_a_host_that_was_offline_for_weeks_is_not_ahead(bench: Bench) -> None:
 
     assert DatedAhead(bench.database, bench.clock).gaps() == []
     assert bench.reading.prove()[str(host.host_id)].why == ""
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # which says the same of an empty log as of a full one
+def test_what_is_to_come_is_found_without_a_look_at_every_record(bench: Bench) -> None:
+    """Each status asks it, of a log of millions."""
+    asked = list[tuple[str, tuple[object, ...]]]()
+    event.listen(bench.engine, "before_cursor_execute", lambda *of: asked.append((of[2], of[3])))
+    DatedAhead(bench.database, bench.clock).gaps()
+    ((question, values),) = (one for one in asked if "audit_records" in one[0])
+
+    with bench.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", values).all()
+    assert not [step.detail for step in plan if step.detail.startswith("SCAN audit_records")]

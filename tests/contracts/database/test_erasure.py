@@ -19,8 +19,9 @@ from control_plane.erasure.erasing import ERASE, Erasing, SubjectUnknown
 from control_plane.erasure.private_parts import State
 from control_plane.erasure.resealing import Resealing
 from control_plane.people.two_persons import Request
+from shared.audit.events import Event
 from shared.audit.question import Question
-from shared.audit.record import Event, StoredRecord, open_salted
+from shared.audit.record import StoredRecord, open_salted
 from shared.errors import Malformed
 from shared.policy.document import KeyPurpose
 from tests.contracts.database.conftest import Place as Database

@@ -20,7 +20,8 @@ from control_plane.tlog.proofs import LogProofs, NotInLog
 from control_plane.tlog.rows import LogAltered
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.tlog.verify import LogVerdict, verify_log
-from shared.audit.record import Action, Event, Happening, Outcome, leaf_hash
+from shared.audit.events import Action, Event, Happening, Outcome
+from shared.audit.record import leaf_hash
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.log_key import LogKeyOffer
 from shared.audit.tlog.note import NoteUnverified

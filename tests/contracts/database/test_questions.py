@@ -9,8 +9,8 @@ import pytest
 from control_plane.audit_log.finding import FoundRecord, Place
 from control_plane.audit_log.reading import MERKLE_LOG, SEARCH_INDEX, ChainState
 from control_plane.db.engine import close_database
+from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.audit.question import Question
-from shared.audit.record import Action, Event, Happening, Outcome, Subject
 from tests.contracts.database.conftest import Place as Database
 from tests.contracts.database.day import AUDITOR, PATIENT, PERSON, told
 from tests.control_plane.vault.bench import Bench

@@ -24,8 +24,9 @@ from control_plane.erasure.resealing import Resealing
 from control_plane.keys import store
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.tlog.proofs import LogProofs
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.question import Question
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, leaf_hash
+from shared.audit.record import AuditRecord, leaf_hash
 from shared.audit.tlog.checkpoint import verify_checkpoint
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.audit.tlog.proof_text import verify_inclusion

@@ -7,7 +7,7 @@ from pathlib import Path
 from control_plane.db.engine import close_database
 from control_plane.sanitize.orders import SignedBefore
 from control_plane.settings import Folders
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.errors import Refused
 from shared.sanitization.envelope import sign_ticket
 from shared.sanitization.note import NoteEvent

@@ -19,7 +19,7 @@ from control_plane.witnesses.rounds import Rounds
 from control_plane.witnesses.serving import OthersWitness
 from control_plane.witnesses.showing import WitnessShowing
 from control_plane.witnesses.submission import SizeDiffers
-from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.tlog.checkpoint import TreeHead, claimed_head, sign_checkpoint
 from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.audit.tlog.note import Note, sign_note

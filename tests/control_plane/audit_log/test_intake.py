@@ -11,7 +11,7 @@ from control_plane.audit_log.intake import BatchOfAnotherHost
 from control_plane.fleet.states import HostUnknown
 from shared import canonical
 from shared.audit.batch import AuditAltered, AuditForked, AuditGap, ChainHead, Statement
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import encode_base64
 from shared.signing import Label, SignatureInvalid, WrongSigner, sign_statement
@@ -110,6 +110,16 @@ def test_a_rewritten_past_is_refused(bench: Bench, host: HostBench, at: int, fir
     liar = forked(host, at, 6)
 
     assert_refused(bench, host, liar.batch(first, last), AuditForked)
+
+
+def test_hashes_that_somebody_made_text_of_are_still_the_same_bytes(bench: Bench, host: HostBench) -> None:
+    """Or an honest host were called a forger, and the centre could record nothing more."""
+    noted(host, 4).deliver(1, 2)
+    bench.receive(host.seal())
+    bench.sql("UPDATE audit_records SET leaf = CAST(leaf AS TEXT)")
+
+    assert host.deliver(2, 4) == 4
+    assert bench.receive(host.seal())
 
 
 def test_a_fork_in_the_middle_of_an_overlap_is_refused(bench: Bench, host: HostBench) -> None:

@@ -15,7 +15,7 @@ from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from control_plane.keys import store
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.object_store import BodyMissing
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Malformed, Unavailable
 from shared.identity import CONTROL_PLANE, ObjectId
 from tests.control_plane.vault.bench import Bench

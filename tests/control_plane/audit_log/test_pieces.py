@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.audit_log.pieces import EVENT, LONGEST_US, OUTCOME, WIDEST, cut, found_by
-from shared.audit.record import GENESIS, Action, AuditRecord, Event, Outcome, Participant
+from shared.audit.events import Action, Event, Outcome, Participant
+from shared.audit.record import GENESIS, AuditRecord
 
 NOW = datetime(2026, 3, 1, 8, tzinfo=UTC)
 RECORD = AuditRecord(

@@ -12,17 +12,15 @@ from control_plane.audit_log import quick_reader
 from control_plane.audit_log.quick_reader import PlainRecord, read_batch, record_reader
 from shared import canonical
 from shared.audit.batch import MAX_BYTES, MAX_RECORDS, Batch, sign_batch
+from shared.audit.events import Event, Participant, Subject
 from shared.audit.packed import pack
 from shared.audit.record import (
     GENESIS,
     MAX_PUBLIC_BYTES,
     MAX_SEALED_BYTES,
     AuditRecord,
-    Event,
-    Participant,
     ReadRecord,
     StoredRecord,
-    Subject,
     compose,
 )
 from shared.errors import Malformed

@@ -7,7 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.audit.batch import Batch, verify_batch
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import AuditRecord
 from shared.enrolment.chain import Trust, verify_chain
 from shared.identity import CONTROL_PLANE
 from shared.signing import EvidencePublicKey

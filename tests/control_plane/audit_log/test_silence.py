@@ -11,7 +11,7 @@ from control_plane.audit_log.silence import Heard, Owed, is_silent, owed
 from control_plane.audit_log.silent_hosts import SilentHosts
 from control_plane.db.models import Host, LogWitness
 from control_plane.fleet.heard import HeardSince
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.fleet.state import HostState, sign_state
 from tests.control_plane.vault.bench import Bench, HostBench
 

@@ -10,15 +10,8 @@ from hypothesis import strategies as st
 from control_plane.audit_log.reading import ChainState, SourceVerdict
 from control_plane.audit_log.verify import HeldRecord, HeldStatement, verify_chain
 from shared.audit.batch import AuditAltered, AuditGap, ChainHead, sign_batch
-from shared.audit.record import (
-    Action,
-    Event,
-    Happening,
-    Outcome,
-    StoredRecord,
-    compose,
-    leaf_hash,
-)
+from shared.audit.events import Action, Event, Happening, Outcome
+from shared.audit.record import StoredRecord, compose, leaf_hash
 from shared.canonical import Json
 from shared.identity import CONTROL_PLANE
 from tests.control_plane.vault.bench import Bench, HostBench, new_signer

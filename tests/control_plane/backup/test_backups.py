@@ -20,7 +20,7 @@ from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.keys import drill, shares
 from control_plane.keys.root import KeyNotAuthentic, RootKey
 from control_plane.vault.index_service import Attribute
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.control_plane.backup.kept import Kept, everything
 from tests.control_plane.vault.bench import ROOT
 

@@ -30,7 +30,7 @@ from control_plane.keys.store import JOURNAL
 from control_plane.people.accounts import ALL, Accounts, NotSignedIn, begin_session, insert_token, open_link
 from control_plane.settings import Folders
 from control_plane.vault.opening import ReasonMissing
-from shared.audit.record import Event, Subject
+from shared.audit.events import Event, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.signing import Label, SoftwareSigner, WrongSigner, claimed_payload, sign_statement
 from tests.control_plane.backup.kept import Kept, everything

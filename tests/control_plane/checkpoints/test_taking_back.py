@@ -20,7 +20,8 @@ from edge_agent.config import load_identity
 from edge_agent.enrol.claiming import Claiming, write_claim
 from edge_agent.enrol.lapsed import AskTurnedDown
 from shared.audit.batch import sign_batch
-from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, compose
+from shared.audit.events import Action, Event, Happening, Outcome
+from shared.audit.record import GENESIS, compose
 from shared.enrolment.claim import ClaimFile, HostClaim, sign_claim
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose

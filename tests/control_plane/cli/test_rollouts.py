@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import Host, RolloutRow
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.clock import SystemClock
 from shared.fleet.state import FailedLayer, HostState, LayerState, sign_state
 from shared.identity import HostId

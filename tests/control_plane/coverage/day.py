@@ -21,7 +21,8 @@ from control_plane.coverage.tally import Result
 from control_plane.http.tls import TlsIdentity
 from control_plane.routes.connect import connected
 from shared.audit.batch import ChainHead
-from shared.audit.record import Action, AuditRecord, Event, EventName, Happening, Outcome, Participant, Subject, compose
+from shared.audit.events import Action, Event, EventName, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord, compose
 from shared.dicom.requestor import Patience
 from shared.policy.document import Coverage, KeyPurpose, Modality, PolicyDocument, Station
 from shared.policy.routes import Peer

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from control_plane.coverage.showing import NoGapRecorded
 from control_plane.coverage.tally import State
 from control_plane.vault.opening import ReasonMissing
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.policy.document import Modality, Station
 from tests.control_plane.coverage.day import CT1, CoverageDay, Image, series_of
 from tests.fakes.orthanc import Orthanc

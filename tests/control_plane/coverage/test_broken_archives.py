@@ -29,7 +29,7 @@ from control_plane.coverage.tally import Result, State
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from control_plane.routes.connect import PeerConnection
 from shared import clock as clocks
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom.requestor import Patience
 from shared.policy.document import Coverage, Modality, Station
 from shared.policy.routes import Peer

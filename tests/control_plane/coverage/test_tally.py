@@ -12,7 +12,7 @@ from control_plane.coverage import results
 from control_plane.coverage.identifier import Instance
 from control_plane.coverage.tally import MOST_INSTANCES, MOST_STUDIES, Listing, State, Tally
 from control_plane.db.transactions import in_one_commit
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.control_plane.coverage.day import CoverageDay
 
 DAY = date(2026, 3, 1)

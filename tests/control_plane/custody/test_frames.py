@@ -11,7 +11,7 @@ from control_plane.custody.decoder import DecoderStopped, NotDecoded, Why
 from control_plane.custody.frames import DIGESTED, NOT_ASKED, REFUSED, FrameWorker
 from control_plane.db.transactions import DatabaseUnavailable
 from control_plane.vault.object_store import Body, StoreUnavailable
-from shared.audit.record import Event, EventName
+from shared.audit.events import Event, EventName
 from shared.custody.frames import Pixels, verify_frames
 from shared.errors import Unavailable
 from shared.identity import ObjectId

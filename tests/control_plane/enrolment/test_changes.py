@@ -20,7 +20,8 @@ from control_plane.fleet.states import HostUnknown
 from control_plane.keys import store
 from control_plane.people.accounts import Accounts
 from control_plane.people.two_persons import TwoPersons
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.enrolment.exchange import EnrolmentAnswer
 from shared.enrolment.renewal import RenewalRequest
 from shared.identity import CONTROL_PLANE

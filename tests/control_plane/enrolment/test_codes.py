@@ -21,7 +21,8 @@ from control_plane.enrolment.codes import CodeOfAnotherAsset, CodeRefused
 from control_plane.enrolment.tombstones import LIFT, Lifting, NoTombstone, Tombstoned
 from control_plane.people.accounts import Accounts
 from control_plane.people.two_persons import TwoPersons
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.identity import HostId
 from tests.control_plane.enrolment.test_enrolment import ASSET, DOORS, Centre, a_request

@@ -29,7 +29,8 @@ from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from control_plane.tlog.sequencer import Sequencer
-from shared.audit.record import AuditRecord, Event, EventName
+from shared.audit.events import Event, EventName
+from shared.audit.record import AuditRecord
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed

@@ -22,7 +22,7 @@ from edge_agent.config import EVIDENCE_CERTIFICATE, AgentFolder
 from edge_agent.enrol.evidence import EvidenceRenewal
 from edge_agent.enrol.judge import AnswerUnusable
 from edge_agent.https import Answer, HttpsDoor
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.enrolment.chain import is_valid_at, parse_chain
 from shared.enrolment.exchange import EnrolmentRequest
 from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalAnswer, EvidenceRenewalRequest

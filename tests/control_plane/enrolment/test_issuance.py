@@ -21,7 +21,8 @@ from control_plane.enrolment.issuance import Issuance, Issued, Why, record_what_
 from control_plane.enrolment.replacing import Replacing
 from control_plane.enrolment.revocation import RevokedHosts
 from control_plane.keys import store
-from shared.audit.record import AuditRecord, Event, Happening
+from shared.audit.events import Event, Happening
+from shared.audit.record import AuditRecord
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Unavailable
 from shared.identity import HostId

@@ -15,7 +15,8 @@ from control_plane.enrolment.lapsed import AskRefused, LapsedHosts, NoSuchAsk, W
 from control_plane.enrolment.revocation import RevokedHosts
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.states import HostUnknown
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.enrolment.exchange import EnrolmentRequest
 from shared.enrolment.lapsed import LapsedRequest, ask, fingerprint
 from shared.enrolment.renewal import RenewalAnswer

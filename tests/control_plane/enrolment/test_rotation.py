@@ -26,7 +26,8 @@ from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
 from control_plane.tlog.sequencer import Sequencer
-from shared.audit.record import AuditRecord, Event, Outcome
+from shared.audit.events import Event, Outcome
+from shared.audit.record import AuditRecord
 from shared.enrolment.chain import ChainBroken, parse_chain, pem_of, verify_chain
 from shared.errors import Malformed, Refused
 from tests.control_plane.begun import database_at

@@ -19,7 +19,8 @@ from control_plane.enrolment.standing_log import EFFECTS, Stands, fold, with_kep
 from control_plane.enrolment.standings import Standings
 from control_plane.keys import store
 from edge_agent.https import DoorUnavailable
-from shared.audit.record import Action, AuditRecord, Event, Outcome, Subject
+from shared.audit.events import Action, Event, Outcome, Subject
+from shared.audit.record import AuditRecord
 from shared.identity import CONTROL_PLANE, HostId
 from tests.control_plane.checkpoints.ward import Ward
 from tests.control_plane.enrolment.test_enrolment import DOORS, Centre, a_request

@@ -12,7 +12,8 @@ from control_plane.db.models import AuditRow
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from control_plane.fleet.reports import Report
 from control_plane.fleet.states import StateReplayed
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.fleet.state import HostState
 from tests.control_plane.fleet.reporting import HOST, Fleet
 from tests.fakes.clock import FakeClock

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.audit.batch import ChainHead, sign_batch
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.packed import pack
-from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, StoredRecord, compose
+from shared.audit.record import GENESIS, StoredRecord, compose
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest

@@ -11,7 +11,8 @@ import pytest
 from control_plane.people.decide import Permission, decide
 from shared import clock
 from shared.audit.batch import sign_batch
-from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, compose
+from shared.audit.events import Action, Event, Happening, Outcome
+from shared.audit.record import GENESIS, compose
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
 from tests.control_plane.http.conftest import Answer, Open

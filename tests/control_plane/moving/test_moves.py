@@ -22,7 +22,8 @@ from control_plane.moving.grants import (
 from control_plane.moving.move import Move
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from shared.audit.batch import AuditForked, AuditGap
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId
 from shared.sealing import object_file

@@ -27,7 +27,7 @@ from control_plane.people.people import ChangesThemselves, PersonUnknown, Remove
 from control_plane.people.permissions import NotPermitted, verify_permitted
 from control_plane.people.provider_settings import FACT
 from control_plane.settings import Folders, SettingRefused
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.control_plane.people.bench import ELSEWHERE, HERE, PASSWORD, Bench
 from tests.fakes.clock import FakeClock
 

@@ -22,7 +22,7 @@ from control_plane.people.provider_settings import ProviderRefused, ProviderSett
 from control_plane.people.provider_sign_in import BoundAlready, NoProvider, ProviderSignIn
 from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.signing_in import Shown, Step
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.control_plane.people.bench import HERE, ORIGIN, Bench
 from tests.fakes.identity_provider import IdentityProvider, providing
 

@@ -24,7 +24,7 @@ from control_plane.people.factors import FactorUnknown, PasswordMissing
 from control_plane.people.passwords import Asker, Passwords, PasswordsBusy, PasswordUnfit
 from control_plane.people.purging import purge
 from control_plane.people.signing_in import Shown
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.control_plane.people.bench import ELSEWHERE, HERE, ORIGIN, PASSWORD, QUICK, Bench, Phone
 from tests.fakes.security_key import SecurityKey
 

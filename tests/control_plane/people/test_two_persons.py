@@ -29,7 +29,8 @@ from control_plane.people.two_persons import (
 )
 from control_plane.people.ways_in import LATELY
 from control_plane.tlog.sequencer import Sequencer
-from shared.audit.record import Action, AuditRecord, Event, EventName, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, EventName, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.errors import Refused
 from shared.identity import HostId
 from tests.control_plane.begun import database_at

@@ -17,7 +17,7 @@ from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.file.authored import Authored, AuthoredPolicy
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import build_layer, sign_role, signer_of
-from shared.audit.record import Event, Happening
+from shared.audit.events import Event, Happening
 from shared.clock import SystemClock
 from shared.policy.document import ORGANISATION, KeyPurpose, Modality, PolicyDocument
 from shared.policy.grading import Grading

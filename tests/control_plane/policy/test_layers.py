@@ -54,7 +54,7 @@ from control_plane.policy.verify import (
     verify_layer,
 )
 from control_plane.policy.versions import SIGNED, PolicyVersions, VersionUnknown
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.canonical import Json
 from shared.errors import Malformed, Refused
 from shared.identity import HostId

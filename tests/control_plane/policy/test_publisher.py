@@ -60,7 +60,7 @@ from control_plane.policy.verify import (
     verify_layer,
     verify_publication,
 )
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fields import encode_base64
 from shared.policy.accept import WrongLayer

@@ -41,7 +41,7 @@ from control_plane.policy.verify import (
     WrongOnlineKey,
 )
 from edge_agent.usb_policy.clock_trust import Reading
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.errors import Malformed
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument

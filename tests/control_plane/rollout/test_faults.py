@@ -9,7 +9,7 @@ import pytest
 from control_plane.policy.publisher import RolloutOpen
 from control_plane.policy.verify import PolicyVersionTaken
 from control_plane.rollout.service import NotSteered, Rollouts, Steering
-from shared.audit.record import Happening
+from shared.audit.events import Happening
 from shared.errors import Refused, Unavailable
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION

@@ -19,7 +19,8 @@ from control_plane.routes.overview import RouteOverview
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
 from control_plane.vault.opening import VaultOpener
-from shared.audit.record import AuditRecord, Event, Participant
+from shared.audit.events import Event, Participant
+from shared.audit.record import AuditRecord
 from shared.dicom.requestor import Patience
 from shared.identity import CONTROL_PLANE
 from shared.policy.routes import Peer, Route, Via

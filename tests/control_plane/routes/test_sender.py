@@ -21,7 +21,8 @@ from control_plane.routes.queue import Delivered, NotDelivered
 from control_plane.vault.checks import Report
 from control_plane.vault.opening import Opened, VaultOpener, _happening
 from shared import canonical
-from shared.audit.record import AuditRecord, Event, Outcome, Subject
+from shared.audit.events import Event, Outcome, Subject
+from shared.audit.record import AuditRecord
 from shared.errors import IntegrityFailure
 from shared.identity import ObjectId
 from shared.policy.routes import Peer, Via

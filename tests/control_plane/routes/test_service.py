@@ -9,7 +9,7 @@ from control_plane.policy.authoring import author
 from control_plane.policy.publisher import FirstRing, RootReplaced
 from control_plane.routes.intake import RouteIntake
 from control_plane.routes.service import RouteService
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.errors import Malformed, Refused
 from shared.identity import ObjectId
 from shared.policy.document import ORGANISATION

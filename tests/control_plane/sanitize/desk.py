@@ -5,7 +5,7 @@ from typing import Any
 
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.sanitize.wish import Wish
-from shared.audit.record import EventName
+from shared.audit.events import EventName
 from shared.envelope import Signatories
 from shared.identity import HostId
 from shared.policy.wipe import WipePolicy

@@ -24,7 +24,7 @@ from control_plane.sanitize.certifying import NotCertifiedYet, NotToBeCertified,
 from control_plane.sanitize.pades import TimeAuthorityUnavailable
 from provisioning.verify.certificate import parse_trust
 from provisioning.verify.wipe_certificate import judge_certificate, judge_page
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.policy.wipe import LeastClass
 from shared.sanitization.certificate import ATTACHMENT, Facts, WipeCertificate
 from shared.sanitization.destruction import Destruction

@@ -24,7 +24,8 @@ from control_plane.sanitize.orders import (
     TooFewToApprove,
 )
 from control_plane.sanitize.reading import Known, OrderUnknown, ReportOfAnother, find
-from shared.audit.record import AuditRecord, Event, Participant
+from shared.audit.events import Event, Participant
+from shared.audit.record import AuditRecord
 from shared.envelope import SignerUnknown
 from shared.errors import Malformed, Refused
 from shared.policy.wipe import LeastClass, ReadBack

@@ -11,7 +11,8 @@ from edge_agent.config import load_identity
 from provisioning.verify.__main__ import main as verify
 from shared.audit.batch import sign_batch
 from shared.audit.centre_key import NotTheCentresKey
-from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, StoredRecord, compose
+from shared.audit.events import Action, Event, Happening, Outcome
+from shared.audit.record import GENESIS, StoredRecord, compose
 from shared.audit.tlog.exchange import PATH, InclusionAnswer, InclusionQuestion
 from shared.audit.tlog.log_key import offered_key
 from shared.audit.tlog.proof_text import ProofText, verify_inclusion

@@ -41,19 +41,8 @@ from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake, WaysOut
 from shared import canonical
 from shared.audit.batch import ChainHead, sign_batch
-from shared.audit.record import (
-    SALT_BYTES,
-    Action,
-    AuditRecord,
-    Event,
-    EventName,
-    Happening,
-    Outcome,
-    Participant,
-    StoredRecord,
-    Subject,
-    compose,
-)
+from shared.audit.events import Action, Event, EventName, Happening, Outcome, Participant, Subject
+from shared.audit.record import SALT_BYTES, AuditRecord, StoredRecord, compose
 from shared.canonical import Json
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose

@@ -15,7 +15,7 @@ from control_plane.vault.finding import AmbiguousLookUp, Found
 from control_plane.vault.opening import ReasonMissing
 from control_plane.vault.settling import NoOpenConflict, Settling
 from control_plane.vault.siblings import MOST_NAMED, Siblings, lines
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from tests.control_plane.vault.bench import ENTRY, NOTHING_READ, Bench, HostBench, SealedImage
 
 PERSON = "A. Admin"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from control_plane.vault.finding import MOST, AmbiguousLookUp
 from control_plane.vault.index_service import Attribute, IndexService, normalised
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.control_plane.vault.bench import ENTRY, NOTHING_READ, Bench, HostBench
 
 PERSON = "A. Admin"

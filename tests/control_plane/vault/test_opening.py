@@ -27,7 +27,8 @@ from control_plane.vault.opening import (
 )
 from control_plane.vault.part10 import IMPLEMENTATION_CLASS_UID, NoPart10
 from shared.audit.batch import AuditAltered
-from shared.audit.record import AuditRecord, Event, Outcome, Subject
+from shared.audit.events import Event, Outcome, Subject
+from shared.audit.record import AuditRecord
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose

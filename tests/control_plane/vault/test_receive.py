@@ -27,7 +27,7 @@ from control_plane.vault.key_ring import KeyNotForThis
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.object_store import BodyConflict, ObjectStore, StoreUnavailable
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, UploadBroken
-from shared.audit.record import Event, Outcome, Subject
+from shared.audit.events import Event, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId, ObjectId

@@ -14,7 +14,7 @@ from control_plane.witnesses.asking import Post, WitnessAsking
 from control_plane.witnesses.gathering import Gathering
 from control_plane.witnesses.rounds import Rounds
 from control_plane.witnesses.showing import WitnessShowing
-from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.tlog.keys import NoteKey
 from shared.clock import SystemClock
 from tests.control_plane.checkpoints.ward import Ward

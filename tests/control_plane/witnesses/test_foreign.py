@@ -25,7 +25,7 @@ from control_plane.settings import Witnessing
 from control_plane.witnesses.asking import post_to
 from edge_agent.https import verified_context
 from provisioning.packaging.build import ROOT
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.keys import NoteKey
 from shared.audit.tlog.note import Note

@@ -14,7 +14,7 @@ from control_plane.settings import AskedWitness, SettingRefused, Witnessing, wit
 from control_plane.witnesses import submission
 from control_plane.witnesses.asking import Answer, WitnessSilent, post_to
 from edge_agent.https import verified_context
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.audit.tlog.keys import cosigned_at
 from shared.audit.tlog.note import Note, sign_note
 from tests.control_plane.checkpoints.ward import Ward

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.witnesses.rounds import Rounds
-from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.tlog.checkpoint import claimed_head
 from tests.control_plane.vault.bench import Bench
 

@@ -9,7 +9,8 @@ import pytest
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database, DatabaseUnavailable
 from shared.audit.batch import ChainHead, follow, sign_batch, verify_batch
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject, open_private
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord, open_private
 from shared.errors import Refused
 from tests.fakes.host import Host
 

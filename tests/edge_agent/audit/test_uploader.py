@@ -1,7 +1,7 @@
 """The way of the journal to the centre: at least once, in order, nothing skipped."""
 
-import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,12 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.packed import MAGIC, MEMBER
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome
+from shared.audit.record import AuditRecord
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 STARTED = Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS)
 
@@ -80,19 +82,9 @@ def test_what_a_command_in_another_process_records_arrives_though_nobody_rings(
     centre: Centre, host: Host, upload: AuditUploader
 ) -> None:
     vars(upload)["_look_again_s"] = 0.05
-    stop = threading.Event()
-    thread = threading.Thread(target=upload.run, args=(stop,))
-    thread.start()
-    elsewhere = Database(host.folder / "agent.sqlite")
-    try:
+    with in_thread(upload, upload.bell.ring), closing(Database(host.folder / "agent.sqlite")) as elsewhere:
         Journal(elsewhere, host.host_id, key=lambda: None, clock=host.clock).record(STARTED)
         centre.wait_for(lambda: arrived(centre) == [1])
-    finally:
-        elsewhere.close()
-        stop.set()
-        upload.bell.ring()
-        thread.join(20)
-    assert not thread.is_alive()
 
 
 def test_a_lost_answer_means_sending_again_and_the_centre_holds_it_once(
@@ -126,16 +118,8 @@ def test_a_centre_that_lost_records_learns_of_them_though_nothing_new_happens(
         host.journal.record(STARTED)
     upload.send_next()
     del centre.audit[2:]
-    stop = threading.Event()
-    thread = threading.Thread(target=upload.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(upload, upload.bell.ring):
         centre.wait_for(lambda: arrived(centre) == [1, 2, 3, 4, 5])
-    finally:
-        stop.set()
-        upload.bell.ring()
-        thread.join(20)
-    assert not thread.is_alive()
 
 
 def test_a_centre_that_lost_what_it_had_confirmed_and_is_let_go_is_told_so_once_and_nothing_is_made_up(

@@ -12,7 +12,7 @@ import pytest
 from edge_agent.capture.association import Patience
 from edge_agent.capture.crowd import Limits
 from edge_agent.capture.listener import DicomListener
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom import dimse
 from shared.dicom.dimse import CommandField, Status
 from shared.policy.document import Modality

@@ -19,7 +19,7 @@ from edge_agent.capture.attempts import (
 from edge_agent.capture.crowd import Crowd, Limits
 from edge_agent.capture.interception import Interception
 from edge_agent.database import DatabaseUnavailable
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.fakes.host import Host
 
 KIND = Kind("STRANGER", "192.0.2.1", Reason.NOT_LISTED)

@@ -16,11 +16,12 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener, PortUnavailable
 from provisioning.demo import modality
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.dicom.dimse import Status
 from tests.edge_agent.capture.images import NAMES, Image, load
 from tests.fakes.centre import open_object
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 
 @pytest.fixture
@@ -44,18 +45,11 @@ def listener_of(host: Host, listening: threading.Event) -> DicomListener:
 
 @contextmanager
 def listening(host: Host) -> Iterator[DicomListener]:
-    ready, stop = threading.Event(), threading.Event()
+    ready = threading.Event()
     listener = listener_of(host, ready)
-    thread = threading.Thread(target=listener.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(listener, listener.bell.ring):
         assert ready.wait(10)
         yield listener
-    finally:
-        stop.set()
-        listener.bell.ring()
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 def associate(listener: DicomListener, calling: str, *contexts: tuple[str, str]) -> Association:
@@ -218,21 +212,17 @@ def test_without_a_policy_the_port_stays_closed_until_there_is_one(tmp_path: Pat
     host = Host(tmp_path / "new")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    ready, stop = threading.Event(), threading.Event()
+    ready = threading.Event()
     listener = listener_of(host, ready)
     listener._address = Address("127.0.0.1", port, "LEADGLASS")
-    thread = threading.Thread(target=listener.run, args=(stop,))
-    thread.start()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=2)
+    with in_thread(listener, listener.bell.ring):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=2)
 
-    host.put_in_force()
-    listener.bell.ring()
-    assert ready.wait(10)
-    socket.create_connection(("127.0.0.1", port), timeout=2).close()
-    stop.set()
-    listener.bell.ring()
-    thread.join(10)
+        host.put_in_force()
+        listener.bell.ring()
+        assert ready.wait(10)
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from edge_agent.capture.attributes import IndexReader
 from edge_agent.capture.listener import DicomListener
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom import dimse
 from shared.dicom.dimse import Status
 from shared.policy.grading import Rule

@@ -14,7 +14,7 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from edge_agent.capture.listener import DicomListener
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.edge_agent.capture.images import NAMES, Image, load, shipped
 from tests.edge_agent.capture.test_listener import listening
 from tests.fakes.centre import open_object

@@ -13,7 +13,7 @@ from edge_agent.capture.pipeline import ImageHeader, NoPolicyInForce
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.spool.errors import SpoolFull, SpoolUnavailable
 from edge_agent.spool.slots import MOST
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.errors import Malformed
 from shared.identity import ObjectId
 from shared.sealing import object_file

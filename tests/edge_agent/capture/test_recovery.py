@@ -15,7 +15,7 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.entry import BLOCK_BYTES
 from edge_agent.spool.errors import SpoolUnavailable
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from tests.fakes.centre import open_object

@@ -1,6 +1,5 @@
 """Registering: all or nothing, in order, many at once, and nothing new while it cannot be done."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +10,10 @@ import pytest
 from edge_agent.capture.pipeline import ImageHeader
 from edge_agent.capture.registrar import DirectRegistrar, GroupRegistrar, NotRegistering, Registrar
 from edge_agent.database import DatabaseUnavailable
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.identity import ObjectId
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 HEADER = ImageHeader("CT1", "1.2.3", "1.2.840.10008.1.2.1", "1.2.840.10008.5.1.4.1.1.2")
 
@@ -31,17 +31,9 @@ def registering(host: Host, kind: str = "group") -> Iterator[Registrar]:
     if kind == "direct":
         yield DirectRegistrar(host.captures.entries)
         return
-    registrar, stop = GroupRegistrar(host.captures.entries, host.log), threading.Event()
-    thread = threading.Thread(target=registrar.run, args=(stop,))
-    host.pipeline.registrar = registrar
-    thread.start()
-    try:
+    host.pipeline.registrar = registrar = GroupRegistrar(host.captures.entries, host.log)
+    with in_thread(registrar, registrar.bell.ring):
         yield registrar
-    finally:
-        stop.set()
-        registrar.bell.ring()
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from cryptography.cobblestone import Cobblestone256Encryptor
 
 from edge_agent.capture.crowd import Limits
 from edge_agent.capture.listener import DicomListener
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom.dimse import Status
 from shared.policy.document import Modality
 from shared.sealing import object_file

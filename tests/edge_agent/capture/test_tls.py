@@ -17,7 +17,7 @@ from edge_agent.capture.attempts import Reason
 from edge_agent.capture.certificate import make
 from edge_agent.capture.listener import DicomListener
 from edge_agent.capture.tls import DicomTls, HandshakeFailed, server_context
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom.dimse import Status
 from shared.policy.document import Modality
 from tests.edge_agent.capture.images import load

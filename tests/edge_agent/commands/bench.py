@@ -12,7 +12,8 @@ from edge_agent.commands.executor import CommandExecutor, Do, Done
 from edge_agent.commands.store import CommandStore
 from edge_agent.policy_sync.delegation import Delegation
 from edge_agent.policy_sync.verification import TrustCacheUnavailable
-from shared.audit.record import AuditRecord, EventName
+from shared.audit.events import EventName
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.envelope import Signatories
 from shared.fleet.command import Argument, Command, CommandAction, CommandResult, Outcome, sign_command, verify_result

@@ -17,7 +17,7 @@ from edge_agent.commands.executor import Done
 from edge_agent.commands.store import CommandStore, Taken
 from edge_agent.policy_sync.pull import PolicyNotCurrent
 from edge_agent.policy_sync.verification import TrustCacheUnavailable
-from shared.audit.record import Event, Participant, Subject
+from shared.audit.events import Event, Participant, Subject
 from shared.envelope import Signatories
 from shared.errors import Unavailable
 from shared.fleet.command import Argument, Command, Outcome, SignedCommand, sign_command

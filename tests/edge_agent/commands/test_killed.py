@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_agent.commands.executor import Done
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.fleet.command import Argument, Outcome
 from tests.edge_agent.commands.bench import Bench
 

@@ -22,7 +22,8 @@ from edge_agent.enrol.enroller import enrol
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
 from edge_agent.policy_sync.pull import PolicyPull
-from shared.audit.record import AuditRecord, Event, EventName
+from shared.audit.events import Event, EventName
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.fleet.command import Argument, Command, Outcome, sign_command
 from shared.identity import CommandId

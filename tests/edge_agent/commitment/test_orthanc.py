@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_agent.commitment.judge import UNKNOWN_AFTER_LAST_CAPTURE
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.commitment.world import World, modality
 from tests.fakes.dicom_pki import party

@@ -16,7 +16,7 @@ from pynetdicom.presentation import build_role
 
 from edge_agent.capture.association import Patience
 from edge_agent.capture.listener import DicomListener
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
 from shared.identity import ObjectId
 from tests.edge_agent.capture.images import Image, load

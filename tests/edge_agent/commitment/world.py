@@ -29,6 +29,7 @@ from tests.edge_agent.capture.images import Image
 from tests.fakes.centre import open_object
 from tests.fakes.host import Host
 from tests.fakes.signers import document
+from tests.threads import in_thread
 
 HASH_KEY = bytes(32)
 QUICK = Pauses(attended_s=0.5, look_s=0.01, open_s=0.05)
@@ -101,7 +102,7 @@ class World:
             tls = DicomTls(
                 self.identity, make_certificate=lambda: None, policy=self.host.store.in_force, context=self.context
             )
-        ready, stop = threading.Event(), threading.Event()
+        ready = threading.Event()
         listener = DicomListener(
             Address("127.0.0.1", port, "LEADGLASS", tls_port),
             policy=self.host.store.in_force,
@@ -113,19 +114,9 @@ class World:
             on_listening=ready.set,
             patience=self.host.patience,
         )
-        threads = [threading.Thread(target=part.run, args=(stop,)) for part in (listener, self.reporter)]
-        for thread in threads:
-            thread.start()
-        try:
+        with in_thread(self.reporter, self.reporter.bell.ring), in_thread(listener, listener.bell.ring):
             assert ready.wait(10)
             yield listener
-        finally:
-            stop.set()
-            for part in (listener, self.reporter):
-                part.bell.ring()
-            for thread in threads:
-                thread.join(20)
-                assert not thread.is_alive()
 
     def captured(self, *images: Image) -> list[ObjectId]:
         """Note what lies in the spool as captured, as the pipeline does, and return the objects of `images`."""

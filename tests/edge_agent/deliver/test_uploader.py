@@ -16,7 +16,7 @@ from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import State
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from shared.signing import SoftwareSigner, WrongSigner

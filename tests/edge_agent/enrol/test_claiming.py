@@ -1,7 +1,6 @@
 """A host that hears that it is unknown says who it is, and goes on whatever becomes of that."""
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from shared.audit.checkpoint import PATH as CHECKPOINT
 from tests.fakes.centre import Centre
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
+from tests.threads import in_thread
 
 CLAIM = "POST /api/v1/claim"
 NO_SUCH_HOST = Answer(
@@ -67,21 +67,13 @@ def test_it_is_shown_when_the_centre_says_that_it_knows_no_such_host_and_not_bef
 ) -> None:
     """A centre of before does not take it, and the agent goes on."""
     says.on_unknown(claiming.bell.ring)
-    stop = threading.Event()
-    part = threading.Thread(target=claiming.run, args=(stop,))
-    part.start()
-    try:
+    with in_thread(claiming, claiming.bell.ring):
         says.heard("/api/v1/state", TAKEN)
         says.heard("/api/v1/policy/head", NOT_FOUND)
         assert CLAIM not in centre.requests  # control
         says.heard("/api/v1/audit/batches", NO_SUCH_HOST)
         assert wait_until(lambda: "claim.not-taken" in log.names(), 30) is not None
         assert centre.requests.count(CLAIM) == 1
-    finally:
-        stop.set()
-        claiming.bell.ring()
-        part.join(30)
-    assert not part.is_alive()
 
 
 def test_a_centre_that_is_away_changes_nothing(centre: Centre, claiming: Claiming, log: MemoryLog) -> None:

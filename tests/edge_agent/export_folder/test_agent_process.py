@@ -15,7 +15,8 @@ import pytest
 
 from edge_agent.__main__ import main
 from edge_agent.config import AgentFolder
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.policy.document import AfterReceipt, Modality
 from tests.edge_agent.capture.images import NAMES, load
 from tests.fakes.centre import Centre

@@ -16,7 +16,7 @@ from edge_agent.export_folder.intake import FileReader, Stopping
 from edge_agent.export_folder.ledger import Entry, State
 from edge_agent.export_folder.release import Releaser, is_what_was_captured
 from edge_agent.export_folder.tree import File, Tree
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.identity import ObjectId
 from shared.policy.document import AfterReceipt
 from tests.edge_agent.export_folder.watched import CT, MR, TIMING, Watched

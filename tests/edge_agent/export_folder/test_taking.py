@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.export_folder.intake import FileReader
 from edge_agent.export_folder.ledger import State
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.sealing import object_file
 from shared.sealing.record import verify_record
 from tests.edge_agent.capture.images import NAMES, load

@@ -18,6 +18,7 @@ from edge_agent.export_folder.watches import Watches
 from shared.errors import Unavailable
 from shared.policy.document import AfterReceipt
 from tests.edge_agent.export_folder.watched import CT, MR, TIMING, Watched, another
+from tests.threads import in_thread
 
 
 def copy(image_path: Path, target: Path) -> None:
@@ -324,20 +325,6 @@ def test_nothing_of_the_folder_is_held_open_at_rest(watched: Watched) -> None:
     assert not [path for path in held if path.startswith(str(watched.folder))]
 
 
-@contextmanager
-def running(watched: Watched) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=watched.watcher.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watched.watcher.bell.ring()
-        thread.join(20)
-        assert not thread.is_alive()
-
-
 class Steps:
     """Counts the steps of a watcher, and lets a test await what one of them brings."""
 
@@ -361,7 +348,7 @@ def test_the_part_wakes_for_a_file_for_a_receipt_and_for_the_end(tmp_path: Path)
     watched = Watched(tmp_path, AfterReceipt.DELETE)
     steps = Steps(watched)
     copy(CT.path, tmp_path / "elsewhere")
-    with running(watched):
+    with in_thread(watched.watcher, watched.watcher.bell.ring):
         # The watcher's clock stands still, so that only an event can make anything happen.
         steps.until(lambda: steps.taken > 0)
         (tmp_path / "elsewhere").rename(watched.folder / "1.dcm")
@@ -382,7 +369,7 @@ def test_a_part_at_rest_is_not_woken_by_itself(tmp_path: Path) -> None:
         return wait(descriptors, timeout_s)
 
     watched.watcher._bell.wait = waited  # type: ignore[method-assign]
-    with running(watched):
+    with in_thread(watched.watcher, watched.watcher.bell.ring):
         assert resting.wait(20)
         before = steps.taken
         # Rung once, it looks once and rests again.

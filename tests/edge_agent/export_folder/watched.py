@@ -11,7 +11,8 @@ from edge_agent.export_folder.classify import Timing
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
-from shared.audit.record import AuditRecord, Event, open_private
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord, open_private
 from shared.canonical import Json
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId

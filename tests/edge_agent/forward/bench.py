@@ -2,8 +2,8 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -19,7 +19,8 @@ from edge_agent.forward.queue import ForwardQueue
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import HostKeyStore
 from edge_agent.parts import Bell
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.dicom.requestor import Patience
 from shared.identity import ObjectId
 from shared.policy.document import KeyPurpose
@@ -35,6 +36,7 @@ from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from tests.fakes.archive import CT, EXPLICIT, Archive
 from tests.fakes.host import Host
 from tests.fakes.signers import document
+from tests.threads import in_thread
 
 PATIENCE = Patience(associate_s=20, answer_s=20, send_s=20, release_s=5)
 NOT_EVALUATED = IndexEntry(False, *[""] * 9)
@@ -184,8 +186,7 @@ class ForwardBench:
     def work(self, route: Route, **other: Any) -> Any:
         return self.sender(**other).work(route)
 
-    @contextmanager
-    def running(self, **other: Any) -> Iterator[Forwarder]:
+    def running(self, **other: Any) -> AbstractContextManager[Forwarder]:
         forwarder = Forwarder(
             self.queue,
             self.images,
@@ -198,16 +199,7 @@ class ForwardBench:
             patience=PATIENCE,
             **other,
         )
-        stop = threading.Event()
-        thread = threading.Thread(target=forwarder.run, args=(stop,))
-        thread.start()
-        try:
-            yield forwarder
-        finally:
-            stop.set()
-            forwarder.bell.ring()
-            thread.join(30)
-            assert not thread.is_alive()
+        return in_thread(forwarder, forwarder.bell.ring)
 
     def rows(self, query: str) -> list[Any]:
         with self.host.database.transaction() as connection:

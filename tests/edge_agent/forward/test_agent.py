@@ -1,8 +1,7 @@
 """The whole agent: what is owed goes out under its own certificate, and what it reports of itself is so."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,22 +27,13 @@ from tests.fakes.archive import archive
 from tests.fakes.centre import Centre
 from tests.fakes.dicom_pki import party
 from tests.fakes.log import MemoryLog
+from tests.threads import in_thread
 
 DATASET = b"\x08\x00" * 9000
 
 
-@contextmanager
-def running(folder: AgentFolder) -> Iterator[Agent]:
-    agent = Agent(Settings(folder, Address("127.0.0.1", 0, "LEADGLASS")), SystemClock(), MemoryLog())
-    stop = threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+def running(folder: AgentFolder) -> AbstractContextManager[Agent]:
+    return in_thread(Agent(Settings(folder, Address("127.0.0.1", 0, "LEADGLASS")), SystemClock(), MemoryLog()))
 
 
 def publish(centre: Centre, to: Route) -> None:

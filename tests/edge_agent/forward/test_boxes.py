@@ -13,7 +13,7 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.forward import box
 from edge_agent.forward.box import Contents
 from edge_agent.forward.queue import ForwardQueue
-from shared.audit.record import Event, Happening
+from shared.audit.events import Event, Happening
 from shared.sealing import object_file
 from shared.sealing.chunked import decrypt
 from shared.sealing.hpke import BoxLabel, BoxNotAuthentic, SealedBox, SealingPrivateKey

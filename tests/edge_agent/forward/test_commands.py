@@ -8,7 +8,8 @@ import pytest
 from edge_agent.__main__ import main
 from edge_agent.beside import account
 from edge_agent.config import AgentFolder, load_identity
-from shared.audit.record import AuditRecord, Event, StoredRecord, open_private
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord, StoredRecord, open_private
 from shared.identity import ObjectId
 from tests.edge_agent.forward.bench import ForwardBench, route
 from tests.fakes.archive import Archive

@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent.forward.key import ForwardingKeyUnusable
 from shared import canonical
-from shared.audit.record import Event, Outcome, Subject
+from shared.audit.events import Event, Outcome, Subject
 from shared.fleet.state import RouteState
 from shared.policy.routes import Peer, Via
 from shared.routes.peer import PeerStream

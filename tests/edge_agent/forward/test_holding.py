@@ -13,7 +13,7 @@ import pytest
 from edge_agent.capture.tls import client_context, server_context
 from edge_agent.forward.connect import ArchiveConnection, connected
 from shared import canonical
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.policy.routes import Peer
 from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES
 from tests.edge_agent.forward.bench import ForwardBench, route

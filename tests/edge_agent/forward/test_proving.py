@@ -7,7 +7,7 @@ import pytest
 from cryptography.cobblestone import Cobblestone256Encryptor
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.errors import IntegrityFailure
 from shared.identity import ObjectId
 from shared.policy.routes import Peer

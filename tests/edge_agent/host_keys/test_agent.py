@@ -1,8 +1,6 @@
 """An agent whose keys are in a TPM does what any agent does: enrols, connects, reports, renews, and starts again."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
@@ -36,6 +34,7 @@ from tests.fakes.log import MemoryLog
 from tests.fakes.mosquitto import broker
 from tests.fakes.ports import free_port
 from tests.fakes.software_tpm import SoftwareTpm
+from tests.threads import in_thread
 
 FILE, TPM = KeyProtection
 
@@ -52,18 +51,8 @@ def in_tpm(centre: Centre, tpm: SoftwareTpm, tmp_path: Path) -> AgentFolder:
     return folder
 
 
-@contextmanager
-def running(folder: AgentFolder, vault: Vaults, log: MemoryLog) -> Iterator[Agent]:
-    agent = Agent(Settings(folder, Address("127.0.0.1", 0, "LEADGLASS")), SystemClock(), log, vault=vault)
-    stop = threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+def running(folder: AgentFolder, vault: Vaults, log: MemoryLog) -> AbstractContextManager[Agent]:
+    return in_thread(Agent(Settings(folder, Address("127.0.0.1", 0, "LEADGLASS")), SystemClock(), log, vault=vault))
 
 
 def test_enrolment_leaves_no_key_in_clear_anywhere(

@@ -24,7 +24,8 @@ from edge_agent.host_keys.move import left_over
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import HostKeyStore, file_name
 from edge_agent.host_keys.vault import KeyName, KeyNotOfThisTpm, KeyVault, KeyVaultUnavailable
-from shared.audit.record import AuditRecord, Event, Outcome
+from shared.audit.events import Event, Outcome
+from shared.audit.record import AuditRecord
 from shared.errors import Refused
 from shared.fleet.keys import KeyProtection
 from tests.edge_agent.host_keys.needles import found_in, private_parts

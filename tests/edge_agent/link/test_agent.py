@@ -2,32 +2,24 @@
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
-from shared.audit.record import AuditRecord, Event, EventName
+from shared.audit.events import Event, EventName
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from tests.fakes.centre import Centre
 from tests.fakes.guard import STICK, MemoryDesk, chain, guard
 from tests.fakes.log import MemoryLog
+from tests.threads import in_thread
 
 
-@contextmanager
-def running(folder: AgentFolder, path: Path) -> Iterator[Agent]:
+def running(folder: AgentFolder, path: Path) -> AbstractContextManager[Agent]:
     settings = Settings(folder, Address("127.0.0.1", 0, "LEADGLASS"), guard_socket=path, guard_user=os.getuid())
-    agent, stop = Agent(settings, SystemClock(), MemoryLog()), threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return in_thread(Agent(settings, SystemClock(), MemoryLog()))
 
 
 def test_policy_reaches_the_guard_and_its_records_and_tree_reach_the_centre(

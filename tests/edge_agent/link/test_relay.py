@@ -21,13 +21,15 @@ from edge_agent.link.happening import happening
 from edge_agent.link.protocol import Welcome
 from edge_agent.link.relay import Guard, GuardRelay
 from edge_agent.parts import Bell
-from shared.audit.record import EVENT_CODES, AuditRecord, Event, Happening, Outcome, Subject
+from shared.audit.events import EVENT_CODES, Event, Happening, Outcome, Subject
+from shared.audit.record import AuditRecord
 from shared.devices.record import GENESIS, MAX_BYTES, MAX_TEXT_CHARS, GuardEvent, GuardRecord
 from shared.fleet.devices import GuardReport
 from shared.policy.document import ORGANISATION
 from tests.edge_agent.link.killed import ROOT
 from tests.fakes.guard import NOW, STICK, MemoryDesk, chain, guard, record
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 
 class DirectGuard:
@@ -288,20 +290,6 @@ def test_control_a_relay_that_remembers_nothing_relays_twice(host: Host, direct:
 # ---- as a part of the agent
 
 
-@contextmanager
-def running(relay: GuardRelay) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=relay.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        relay.bell.ring()
-        thread.join(20)
-        assert not thread.is_alive()
-
-
 class World:
     """A relay that runs, and a way to wait for it."""
 
@@ -334,7 +322,7 @@ def test_a_guard_that_is_not_there_is_no_guard_until_it_comes_and_again_when_it_
 ) -> None:
     path = tmp_path / "guard.sock"
     world = World(host, lambda: GuardClient(path, guard_user=os.getuid()))
-    with running(world.relay):
+    with in_thread(world.relay, world.relay.bell.ring):
         assert world.relay.report() is None
         with guard(path, desk):
             world.wait_for(lambda: world.relay.report() is not None)
@@ -355,7 +343,7 @@ def test_bundles_are_offered_at_once_again_after_a_restart_and_whenever_they_cha
     KeptBundles(host.database).keep(b"head 1", {ORGANISATION: b"layer 1"})
     host.restart()
     world = World(host, lambda: GuardClient(path, guard_user=os.getuid()))
-    with guard(path, desk), running(world.relay):
+    with guard(path, desk), in_thread(world.relay, world.relay.bell.ring):
         world.wait_for(lambda: world.relay.report() is not None)
         assert desk.offers == [(b"head 1", b"layer 1")]
         world.bundles.keep(b"head 1", {ORGANISATION: b"layer 1"})
@@ -370,7 +358,7 @@ def test_bundles_are_offered_at_once_again_after_a_restart_and_whenever_they_cha
 def test_every_layer_is_handed_over_by_itself_before_the_head(host: Host, direct: DirectGuard) -> None:
     world = World(host, lambda: direct)
     world.bundles.keep(b"head", {"modality-ct": b"type", ORGANISATION: b"layer", "site-north": b"site"})
-    with running(world.relay):
+    with in_thread(world.relay, world.relay.bell.ring):
         world.wait_for(lambda: world.relay.report() is not None)
 
     assert direct.desk.offers == [(None, b"type"), (None, b"site"), (b"head", b"layer")]
@@ -387,7 +375,7 @@ def test_a_layer_that_the_guard_refuses_keeps_no_other_layer_and_no_head_back(
     monkeypatch.setattr(direct, "offer", offer)
     world = World(host, lambda: direct)
     world.bundles.keep(b"head", {"modality-ct": b"type", ORGANISATION: b"layer", "site-north": b"site"})
-    with running(world.relay):
+    with in_thread(world.relay, world.relay.bell.ring):
         world.wait_for(lambda: world.relay.report() is not None)
 
     assert direct.desk.offers == [(None, b"type"), (None, b"site"), (b"head", b"layer")]
@@ -398,7 +386,7 @@ def test_an_offer_that_is_refused_keeps_no_record_back(host: Host, direct: Direc
     direct.refuses_offers = True
     world = World(host, lambda: direct)
     world.bundles.keep(b"head", {ORGANISATION: b"layer"})
-    with running(world.relay):
+    with in_thread(world.relay, world.relay.bell.ring):
         world.wait_for(lambda: world.relay.report() is not None)
 
     assert numbers(host) == [1, 2, 3, 4, 5]

@@ -31,17 +31,8 @@ from shared.audit.checkpoint import (
     loss_subject,
     tree_subject,
 )
-from shared.audit.record import (
-    Action,
-    AuditRecord,
-    Event,
-    EventName,
-    Happening,
-    Outcome,
-    Participant,
-    StoredRecord,
-    compose,
-)
+from shared.audit.events import Action, Event, EventName, Happening, Outcome, Participant
+from shared.audit.record import AuditRecord, StoredRecord, compose
 from shared.audit.tlog.checkpoint import TreeHead, sign_checkpoint, verify_checkpoint
 from shared.audit.tlog.keys import NoteSigner
 from shared.audit.tlog.log_key import sign_log_key

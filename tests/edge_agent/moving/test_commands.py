@@ -24,7 +24,7 @@ from edge_agent.forward.queue import Forward, ForwardQueue
 from edge_agent.spool.catalogue import read_counts
 from edge_agent.spool.spool import Spool
 from provisioning.demo.processes import wait_until
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.edge_agent.moving.carrying import flip, object_files
 from tests.edge_agent.test_agent import IDENTITIES, IMAGES, running, send, wait_for_listener
 from tests.fakes.centre import Centre

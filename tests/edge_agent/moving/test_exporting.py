@@ -16,7 +16,7 @@ from edge_agent.moving.listing import Listing
 from edge_agent.moving.manifest import Left, LeftObject, verify_manifest
 from edge_agent.moving.spools import HostSpool, Undelivered
 from shared.audit.batch import Batch, ChainHead, verify_batch
-from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from tests.edge_agent.moving.carrying import (

@@ -22,7 +22,8 @@ from edge_agent.moving.spools import Held, HostSpool, Readable
 from edge_agent.spool.catalogue import Spooled, State
 from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
 from shared.audit.batch import Batch, ChainHead, sign_batch
-from shared.audit.record import GENESIS, Event, Outcome, Subject
+from shared.audit.events import Event, Outcome, Subject
+from shared.audit.record import GENESIS
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.identity import HostId, ObjectId

@@ -13,7 +13,8 @@ from edge_agent.config import AgentFolder, load_enrolment
 from edge_agent.database import Database
 from edge_agent.enrol.enroller import enrol
 from edge_agent.host_keys.tpm import TpmVault
-from shared.audit.record import AuditRecord, Event, Outcome
+from shared.audit.events import Event, Outcome
+from shared.audit.record import AuditRecord
 from tests.edge_agent.moving.test_commands import opened, waiting
 from tests.edge_agent.test_agent import IMAGES, running, send, wait_for_listener
 from tests.fakes.centre import Centre

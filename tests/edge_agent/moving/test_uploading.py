@@ -14,7 +14,8 @@ from edge_agent.moving.store import MovedFrom, MovedStore, read_moved
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import Spooled, State
-from shared.audit.record import AuditRecord, Event, Subject
+from shared.audit.events import Event, Subject
+from shared.audit.record import AuditRecord
 from shared.identity import ObjectId
 from tests.edge_agent.moving.carrying import Carrier
 from tests.fakes.centre import Centre

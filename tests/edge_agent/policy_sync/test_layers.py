@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.policy_sync.verification import PolicyVerification
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.policy.accept import PolicyRollback
 from shared.policy.bundle import HeadBundle
 from shared.policy.document import ORGANISATION

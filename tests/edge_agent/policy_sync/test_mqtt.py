@@ -1,8 +1,6 @@
 """The agent's link to a broker that answers oddly; real brokers are in tests/contracts/."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.fleet.processes import eventually
 from tests.fakes.log import MemoryLog
 from tests.fakes.scripted_broker import ScriptedBroker, scripted_broker
+from tests.threads import in_thread
 
 
 class Offers:
@@ -38,7 +37,6 @@ def ca() -> TestCa:
     return TestCa()
 
 
-@contextmanager
 def linked(
     broker: ScriptedBroker,
     ca: TestCa,
@@ -47,21 +45,12 @@ def linked(
     *,
     layers: tuple[str, ...] = (ORGANISATION,),
     offers: Offers | None = None,
-) -> Iterator[MqttLink]:
+) -> AbstractContextManager[MqttLink]:
     link = MqttLink(
         "127.0.0.1", broker.port, tls(ca.pem, ca.host()), host_id=HostId.new(), layers=layers,
         updater=offers or Offers(), log=log, on_subscribed=lambda: None, hints=hints, spread=lambda: 0.0,
     )  # fmt: skip
-    stop = threading.Event()
-    thread = threading.Thread(target=link.run, args=(stop,))
-    thread.start()
-    try:
-        yield link
-    finally:
-        stop.set()
-        link.bell.ring()
-        thread.join(20)
-        assert not thread.is_alive()
+    return in_thread(link, link.bell.ring)
 
 
 @pytest.mark.parametrize("says_so", [True, False])

@@ -1,6 +1,5 @@
 """The pull over HTTPS, which makes good whatever a broker does not bring."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from shared.policy.document import ORGANISATION
 from tests.edge_agent.policy_sync.layered import LAYERS, SITE, TYPE, LayeredBench
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_a_centre_that_does_not_answer_changes_nothing(centre: Centre, host: Hos
 def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
     centre: Centre, host: Host, enrolled: AgentFolder, updater: PolicyUpdater
 ) -> None:
-    bell, stop = Bell(), threading.Event()
+    bell = Bell()
     hints = Hints(on_lost=bell.ring)
     hints.subscribed()
     doors = load_identity(enrolled).config.doors
@@ -171,16 +171,10 @@ def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
         door, (ORGANISATION,), updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
         spread=lambda: 0.0,
     )  # fmt: skip
-    thread = threading.Thread(target=puller.run, args=(stop,))
-    thread.start()
-    try:
+    with in_thread(puller, bell.ring):
         centre.wait_for(lambda: centre.requests.count("GET /api/v1/policy/head") == 1)
         hints.lost()
         centre.wait_for(lambda: centre.requests.count("GET /api/v1/policy/head") == 2)
-    finally:
-        stop.set()
-        bell.ring()
-        thread.join(20)
 
     assert centre.policy(1).pull_every_s > 10
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.policy_sync.store import PolicyStore
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.policy.bundle import HeadBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.rollout import Rings

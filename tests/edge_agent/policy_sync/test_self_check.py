@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent.capture.tls import DicomTlsUnusable
 from edge_agent.policy_sync.self_check import SelfCheck
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.errors import Malformed, Refused
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument

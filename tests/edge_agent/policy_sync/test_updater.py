@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.policy_sync.updater import PolicyUpdater
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
 from tests.fakes.host import Host

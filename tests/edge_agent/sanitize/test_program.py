@@ -15,7 +15,7 @@ from shared.sanitization.report import Ending
 from tests.edge_agent.sanitize.terminals import ENTER, InTerminal
 from tests.edge_agent.sanitize.wiping import PATIENT, Bench, Watching, content, loop_drive
 
-LARGE = 128 << 20  # is still being written when it is seen to be
+LARGE = 128 << 20  # is at work for longer than it takes to see that it is
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_line_that_is_lost_while_it_writes_stops_nothing_and_the_report_says_h
         with InTerminal(command(bench, node)) as terminal:
             to_the_last_key(terminal, allowed.drive.serial)
             terminal.press("w")
-            terminal.until("writing random data")
+            terminal.until("At work")
             assert terminal.hang_up() == 1
 
         report = bench.signed(allowed)

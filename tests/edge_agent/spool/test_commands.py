@@ -4,9 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,7 +18,8 @@ from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.quiet import step_back
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.dicom.dimse import Status
 from shared.identity import ObjectId
@@ -28,6 +27,7 @@ from tests.edge_agent.capture.wire import Peer, store
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
 from tests.fakes.log import MemoryLog
+from tests.threads import in_thread
 
 ROOT = Path(__file__).parents[3]
 SMALL, LARGE = b"\x08\x00" * 20_000, bytes(2 << 20)
@@ -302,21 +302,12 @@ def test_what_is_neither_number_nor_id_is_named_as_that(
 # ---- beside a running agent
 
 
-@contextmanager
-def running(folder: AgentFolder) -> Iterator[Agent]:
+def running(folder: AgentFolder) -> AbstractContextManager[Agent]:
     """Run an agent that looks again every half second where the real one takes a minute."""
     agent = Agent(Settings(folder, Address("127.0.0.1", 0, "LEADGLASS")), SystemClock(), MemoryLog())
     (delivery,) = [part for part in agent._parts if part.name == "delivery"]
     vars(delivery)["_look_again_s"] = 0.5
-    stop = threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return in_thread(agent)
 
 
 def send(agent: Agent, dataset: bytes) -> None:

@@ -11,7 +11,8 @@ from edge_agent.spool.named import NotInSpool
 from edge_agent.spool.reader import SpoolReader
 from edge_agent.spool.verifier import Finding, Judged, SpoolVerifier
 from edge_agent.spool.whole import own_key
-from shared.audit.record import AuditRecord, Event, StoredRecord, open_private
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord, StoredRecord, open_private
 from shared.errors import Refused
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId

@@ -1,8 +1,7 @@
 """Segments are written in advance, few on a small disk, one at a time, and not while somebody sends."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from edge_agent.spool.keeper import MOST_SPARES, SpoolKeeper, make_room, spares_
 from edge_agent.spool.segments import SEGMENT_BYTES, Segments
 from edge_agent.spool.spool import RESERVE_BYTES
 from tests.fakes.log import MemoryLog
+from tests.threads import in_thread
 
 SMALL_BYTES = 4 * BLOCK_BYTES
 ROOM_FOR_TWO = RESERVE_BYTES + 2 * 50 * SEGMENT_BYTES
@@ -38,17 +38,8 @@ def spares(folder: Path) -> int:
     return sum(path.name.startswith("spare-") for path in folder.iterdir())
 
 
-@contextmanager
-def running(keeper: SpoolKeeper) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=keeper.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        keeper.bell.ring()
-        thread.join()
+def running(keeper: SpoolKeeper) -> AbstractContextManager[SpoolKeeper]:
+    return in_thread(keeper, keeper.bell.ring)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 import contextlib
 import dataclasses
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from edge_agent.wipes.inbox import TicketInbox
 from edge_agent.wipes.outbox import WipeOutbox
 from edge_agent.wipes.part import WipePart
 from edge_agent.wipes.store import WipeStore
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.clock import SystemClock
 from shared.policy.document import PolicyDocument
 from shared.sanitization.envelope import sign_ticket
@@ -34,6 +32,7 @@ from tests.fakes.log import MemoryLog
 from tests.shared import made
 from tests.shared.sanitization import wipes
 from tests.shared.sanitization.tickets import BEA, POLICY, ticket
+from tests.threads import in_thread
 
 TICKET, OTHER = ticket(), ticket(ticket_id=TicketId(bytes(16)))
 ENVELOPES = tuple(sign_ticket(one, [BEA]).encode() for one in (TICKET, OTHER))
@@ -222,18 +221,9 @@ def test_a_centre_of_an_earlier_version_knows_of_no_wipes(bench: Bench) -> None:
     assert (bench.tickets(), bench.centre.wipes) == ({}, None)
 
 
-@contextmanager
-def running(enrolled: AgentFolder, folder: Path) -> Iterator[Agent]:
+def running(enrolled: AgentFolder, folder: Path) -> AbstractContextManager[Agent]:
     settings = Settings(enrolled, Address("127.0.0.1", 0, "LEADGLASS"), wipe_folder=folder)
-    agent, stop = Agent(settings, SystemClock(), MemoryLog()), threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    return in_thread(Agent(settings, SystemClock(), MemoryLog()))
 
 
 def test_an_agent_brings_a_ticket_to_its_folder_and_a_note_of_root_to_the_centre(

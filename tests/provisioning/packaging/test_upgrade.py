@@ -5,7 +5,7 @@ from itertools import count
 
 from edge_agent.config import AgentFolder
 from edge_agent.health.local import read_status
-from shared.audit.record import Event
+from shared.audit.events import Event
 from tests.fakes.ports import free_port
 from tests.faults.evidence import records, verify_all
 from tests.faults.modality import Modality, image, images

@@ -16,7 +16,7 @@ from control_plane.custody.statements import CustodyStatements
 from provisioning.verify.audit_export import judge_export
 from provisioning.verify.image import ImageJudge, ImageReport
 from provisioning.verify.part10 import split
-from shared.audit.record import Action, Event, Happening, Outcome, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.custody.frames import Pixels
 from shared.custody.statement import CustodyStatement
 from tests.control_plane.vault.bench import Bench, HostBench, SealedImage

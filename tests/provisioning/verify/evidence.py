@@ -13,7 +13,8 @@ from cryptography.x509.oid import NameOID
 
 from shared import clock
 from shared.audit.batch import Batch, sign_batch
-from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, StoredRecord, compose
+from shared.audit.events import Action, Event, Happening, Outcome
+from shared.audit.record import GENESIS, StoredRecord, compose
 from shared.canonical import Json
 from shared.enrolment.chain import Trust
 from shared.identity import HostId, ObjectId

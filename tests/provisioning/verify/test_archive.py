@@ -24,8 +24,8 @@ from provisioning.verify.certificate import parse_trust
 from provisioning.verify.witnesses import Quorum, judge_quorum
 from shared.audit.archive.container import ArchiveWriter, ContainerAltered, read_members
 from shared.audit.archive.manifest import Manifest
+from shared.audit.events import Event
 from shared.audit.question import Question
-from shared.audit.record import Event
 from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key

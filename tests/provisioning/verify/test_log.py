@@ -17,7 +17,7 @@ from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
 from control_plane.witnesses.showing import WitnessShowing
 from provisioning.verify.__main__ import main
-from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.keys import KeyType, NoteKey, NoteSigner
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import canonical
+from shared.audit.events import Action, Event, Outcome, Participant, Subject
 from shared.audit.question import Question, names_of
-from shared.audit.record import GENESIS, Action, AuditRecord, Event, Outcome, Participant, Subject
+from shared.audit.record import GENESIS, AuditRecord
 from shared.canonical import Json
 from shared.errors import Malformed
 

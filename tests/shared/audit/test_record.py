@@ -6,19 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import canonical
+from shared.audit.events import EVENT_CODES, Event, Happening, Participant, Subject, UnknownEvent
 from shared.audit.record import (
-    EVENT_CODES,
     GENESIS,
     MAX_PUBLIC_BYTES,
     MAX_SEALED_BYTES,
     AuditRecord,
-    Event,
-    Happening,
-    Participant,
     PrivatePartMismatch,
     StoredRecord,
-    Subject,
-    UnknownEvent,
     compose,
     open_private,
 )

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from shared import canonical
 from shared.audit.batch import AuditAltered, sign_batch
-from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, StoredRecord, Subject, compose
+from shared.audit.events import Action, Event, Happening, Outcome, Subject
+from shared.audit.record import GENESIS, StoredRecord, compose
 from shared.canonical import Json
 from shared.custody.frames import FrameStatement, Pixels, sign_frames, verify_frames
 from shared.custody.statement import (

@@ -7,20 +7,9 @@ from hashlib import sha256
 
 from shared import canonical
 from shared.audit.batch import Batch, ChainHead, Statement, sign_batch
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.packed import pack
-from shared.audit.record import (
-    GENESIS,
-    Action,
-    AuditRecord,
-    Event,
-    Happening,
-    Outcome,
-    Participant,
-    StoredRecord,
-    Subject,
-    compose,
-    leaf_hash,
-)
+from shared.audit.record import GENESIS, AuditRecord, StoredRecord, compose, leaf_hash
 from shared.sealing.hpke import BoxLabel
 from shared.signing import Label, sign_statement
 from tests.vectors.given import (

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from cryptography import x509
 
-from shared.audit.record import Event, Subject
+from shared.audit.events import Event, Subject
 from shared.custody.frames import sign_frames
 from shared.custody.statement import CustodyStatement, EvidenceCertificate
 from shared.fleet.receipt import sign_receipt

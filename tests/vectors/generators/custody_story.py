@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from shared.audit.batch import Statement
-from shared.audit.record import GENESIS, Action, AuditRecord, Event, Outcome, Participant, Subject, leaf_hash
+from shared.audit.events import Action, Event, Outcome, Participant, Subject
+from shared.audit.record import GENESIS, AuditRecord, leaf_hash
 from shared.custody.frames import FrameStatement, Pixels, sign_frames
 from shared.custody.statement import CustodyStatement, EvidenceCertificate, LogProof
 from shared.fleet.receipt import Receipt, sign_receipt

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from control_plane.audit_log.pieces import cut
+from control_plane.db.driver import blob
 from shared.audit.question import names_of
 from shared.audit.record import AuditRecord
 from shared.errors import Malformed
@@ -64,7 +65,7 @@ def _said(names: frozenset[tuple[str, str]], happened: int, entry: int) -> list[
 
 def _record(public: object) -> AuditRecord | None:
     try:
-        return AuditRecord.parse(public if isinstance(public, bytes) else b"")
+        return AuditRecord.parse(blob(public))
     except Malformed:
         return None
 

@@ -9,7 +9,8 @@ from control_plane.db.models import AuditRow, AuditSubject, Host, Object
 from control_plane.enrolment import codes
 from edge_agent.link.happening import happening
 from edge_agent.usb_policy import notes
-from shared.audit.record import Action, AuditRecord, Event, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.devices.device import UsbDevice
 from shared.devices.record import GuardRecord

@@ -1,0 +1,31 @@
+"""What the driver says itself reaches callers in the words that they know, whenever it says it."""
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db import driver
+from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
+
+# The third row cannot be read; SQLite finds that out only when it comes to it, as with a damaged page.
+BREAKS_LATE = {
+    "sqlite": "SELECT abs(column1) FROM (VALUES (1), (2), (-9223372036854775808))",
+    "postgresql": "SELECT 1 / n FROM (VALUES (1), (2), (0)) AS three (n)",
+}
+
+
+def test_rows_that_cannot_be_read_to_the_end_are_a_database_that_does_not_answer(
+    database: sessionmaker[Session],
+) -> None:
+    with database() as session:
+        late = BREAKS_LATE[session.get_bind().dialect.name]
+        with pytest.raises(DatabaseUnavailable):
+            driver.rows(session, late)
+
+
+def test_rows_that_are_there_already_are_none_of_its_faults(database: sessionmaker[Session]) -> None:
+    def twice(session: Session) -> None:
+        driver.insert(session, "facts (name, value)", [("n", "1"), ("n", "2")])
+
+    with pytest.raises(IntegrityError):
+        in_one_commit(database, twice)
