@@ -120,16 +120,16 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[Throughput
         yield _appends(work, rounds)
 
 
-def written(host: HostBench, count: int) -> HostBench:
+def written(host: HostBench, count: int, object_id: str = "0" * 32) -> HostBench:
     """Have a host note records of about 1 KiB."""
     who = (Participant("ae", "CT1", True),)
     for _ in range(count):
-        host.note(Event.IMAGE_CAPTURED, about(), who=who)
+        host.note(Event.IMAGE_CAPTURED, about(object_id), who=who)
     return host
 
 
-def about() -> tuple[Subject, ...]:
-    return (Subject("object", "0" * 32), *(Subject("fact", f"{number}{'x' * 150}") for number in range(3)))
+def about(object_id: str = "0" * 32) -> tuple[Subject, ...]:
+    return (Subject("object", object_id), *(Subject("fact", f"{number}{'x' * 150}") for number in range(3)))
 
 
 def _timed(do: Callable[[], object]) -> Measured:

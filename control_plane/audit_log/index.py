@@ -1,125 +1,162 @@
 """Holds what records are found by against the records themselves: whoever took a row out of the index hid a record.
 
+Records, pieces and what records are about are each read once, in the order in which they were written, side by side.
 What a private part is about is not looked at: that takes opening it. Rows that lead nowhere hide nothing.
 """
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.pieces import LONGEST_US, WIDEST, found_by
-from control_plane.db.models import AuditName, AuditPiece, AuditRow, AuditSubject
-from shared.audit.record import AuditRecord
+from control_plane.audit_log.quick_reader import record_reader
+from control_plane.db import driver
+from control_plane.db.models import AuditPiece, AuditRow
+from shared.audit.record import ReadRecord
 from shared.errors import Malformed
 
-_AT_ONCE, _KEYS_AT_ONCE = 500, 2000
-_NAME = tuple_(AuditName.kind, AuditName.name, AuditName.happened, AuditName.entry)
-_SUBJECT = tuple_(AuditSubject.kind, AuditSubject.name, AuditSubject.event, AuditSubject.source, AuditSubject.seq)
+_AT_ONCE, _KEYS_AT_ONCE, _MOST_AHEAD = 500, 1000, 20_000
+_HELD, _PIECE = AuditRow.__table__.c, AuditPiece.__table__.c
+_RECORDS = select(_HELD.entry, _HELD.public, _HELD.happened, _HELD.event, _HELD.action, _HELD.outcome)
+_PIECES = select(_PIECE.first, _PIECE.last, _PIECE.since).order_by(_PIECE.first)
+# Of the table: its key has the same columns and less to read, but names of objects are in no order.
+_OBJECTS = {
+    "sqlite": "SELECT name, event, source, seq FROM audit_subjects NOT INDEXED WHERE kind = 'object' ORDER BY rowid",
+    "postgresql": "SELECT name, event, source, seq, ctid FROM audit_subjects WHERE kind = 'object'",
+}
+_NAME, _SUBJECT = ("kind", "name", "happened", "entry"), ("kind", "name", "event", "source", "seq")
+_About = tuple[str, str, str, int]
+"""An object, and the event, source and number of a record that says it."""
 
 
-@dataclass(frozen=True)
-class IndexVerdict:
+class IndexVerdict(NamedTuple):
     """`first_bad` is the entry of the first record that is not found by all that it says; None where all are."""
 
     records: int
     first_bad: int | None
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A record, and the piece that leads to it."""
+class _Piece(NamedTuple):
+    first: int
+    last: int
+    since: int
 
-    row: AuditRow
-    record: AuditRecord
-    piece: AuditPiece | None
+
+class _Found(NamedTuple):
+    """A record, what its row says of it, and the piece that leads to it. A tuple, because each record makes one."""
+
+    entry: int
+    record: ReadRecord
+    said: tuple[int | None, str | None, str | None, int | None]
+    piece: _Piece | None
 
     @property
     def is_said(self) -> bool:
         """Whether record, row and piece say the same."""
-        row, record = self.row, self.record
-        said = row.happened, row.event, row.action, row.outcome
-        if self.piece is None or not 0 <= record.happened - self.piece.since <= LONGEST_US:
+        record, happened = self.record, self.record.happened
+        if self.piece is None or not 0 <= happened - self.piece.since <= LONGEST_US:
             return False
-        return said == (record.happened, record.event.value, record.action.value, int(record.outcome))
+        return self.said == (happened, record.event.value, record.action.value, int(record.outcome))
 
 
 def verify_index(session: Session) -> IndexVerdict:
     """Compare every record with its rows of the index, in constant memory; one that reads no more is passed over."""
-    count = 0
-    for rows in _rows(session):
-        count += len(rows)
-        read = _read(session, rows)
-        if not all(one.is_said for one in read) or not _are_there(session, read):
-            alone = (one.row.entry for one in read if not one.is_said or not _are_there(session, [one]))
-            return IndexVerdict(count, next(alone))
+    objects = text(_OBJECTS[session.get_bind().dialect.name])
+    records = _RECORDS.where(_HELD.entry >= 0).order_by(_HELD.entry)
+    few, count, read = {"yield_per": _AT_ONCE}, 0, record_reader()
+    with (
+        session.execute(records, execution_options=few) as held,
+        session.execute(_PIECES, execution_options=few) as cut,
+        session.execute(objects, execution_options=few) as about,
+    ):
+        pieces, index = _Pieces(_Piece(*row) for row in cut), _Index(session, about)
+        for rows in held.partitions():
+            count += len(rows)
+            found = list(_found(rows, pieces, read))
+            if not index.leads_to(found):
+                return IndexVerdict(count, next(one.entry for one in found if not index.leads_to([one])))
     return IndexVerdict(count, None)
 
 
-def _rows(session: Session) -> Iterator[Sequence[AuditRow]]:
-    at = 0
-    while True:
-        rows = select(AuditRow).where(AuditRow.entry >= at).order_by(AuditRow.entry).limit(_AT_ONCE)
-        found = session.scalars(rows).all()
-        if not found:
-            return
-        yield found
-        at = (found[-1].entry or 0) + 1
-        session.expunge_all()
+def _found(rows: Iterable[Sequence[Any]], pieces: "_Pieces", read: Callable[[bytes], ReadRecord]) -> Iterator[_Found]:
+    for entry, public, happened, event, action, outcome in rows:
+        try:
+            yield _Found(entry, read(public), (happened, event, action, outcome), pieces.of(entry))
+        except Malformed:
+            continue
 
 
-def _read(session: Session, rows: Sequence[AuditRow]) -> list[_Found]:
-    first, last = rows[0].entry or 0, rows[-1].entry or 0
-    near = select(AuditPiece).where(AuditPiece.first.between(first - WIDEST, last)).order_by(AuditPiece.first)
-    pieces = session.scalars(near).all()
-    begins = [piece.first for piece in pieces]
-    found = list[_Found]()
-    for row in rows:
-        record, entry = _record(row), row.entry or 0
+class _Pieces:
+    """Reads pieces as far as they are asked for, by entries that only grow."""
+
+    def __init__(self, pieces: Iterator[_Piece]) -> None:
+        self._pieces = pieces
+        self._begun: _Piece | None = None
+        self._next = next(pieces, None)
+
+    def of(self, entry: int) -> _Piece | None:
         # The last that begins before it: where records were cut off and came again, an older one may reach as far.
-        at = bisect_right(begins, entry) - 1
-        piece = pieces[at] if at >= 0 and pieces[at].last >= entry else None
-        if record is not None:
-            found.append(_Found(row, record, piece))
-    return found
+        while self._next is not None and self._next.first <= entry:
+            self._begun, self._next = self._next, next(self._pieces, None)
+        piece = self._begun
+        return piece if piece is not None and entry <= min(piece.last, piece.first + WIDEST - 1) else None
 
 
-def _are_there(session: Session, read: Sequence[_Found]) -> bool:
-    names = {
-        (kind, name, one.piece.since, one.piece.first)
-        for one in read
-        if one.piece is not None
-        for kind, name in found_by([one.record])
-    }
-    subjects = {
-        (what.kind, what.name, one.record.event.value, one.record.source, one.record.seq)
-        for one in read
-        for what in one.record.what
-        if what.kind == "object"
-    }
-    held_names = _count(session, AuditName, _NAME, names)
-    return (held_names, _count(session, AuditSubject, _SUBJECT, subjects)) == (len(names), len(subjects))
+class _Index:
+    def __init__(self, session: Session, objects: Iterator[Sequence[Any]]) -> None:
+        self._session, self._objects = session, objects
+        self._ahead = set[_About]()
+
+    def leads_to(self, found: Sequence[_Found]) -> bool:
+        """Whether every row of the index is there that leads to these records."""
+        if not all(one.is_said for one in found):
+            return False
+        names = {
+            (kind, name, piece.since, piece.first)
+            for piece, together in groupby(found, lambda one: one.piece)
+            if piece is not None
+            for kind, name in found_by([one.record for one in together])
+        }
+        about = {
+            (what.name, record.event.value, record.source, record.seq)
+            for _, record, _, _ in found
+            for what in record.what
+            if what.kind == "object"
+        }
+        objects = [("object", *one) for one in self._not_next(about)]
+        session = self._session
+        return _all_there(session, "audit_names", _NAME, names) and _all_there(
+            session, "audit_subjects", _SUBJECT, objects
+        )
+
+    def _not_next(self, wanted: set[_About]) -> set[_About]:
+        """Return what of `wanted` is not among the next that were written, as it is where records came again.
+
+        That is asked for by its key: by the order nothing is decided but how long it takes.
+        """
+        missing = wanted - self._ahead
+        self._ahead -= wanted
+        for _ in range(2):
+            came = {(row[0], row[1], row[2], row[3]) for row in islice(self._objects, len(missing))}
+            self._ahead |= came - missing
+            missing -= came
+        if len(self._ahead) > _MOST_AHEAD:
+            self._ahead.clear()
+        return missing
 
 
-def _count(
-    session: Session,
-    table: type[AuditName | AuditSubject],
-    key: ColumnElement[Any],
-    keys: Collection[tuple[object, ...]],
-) -> int:
-    """Return how many of `keys` are there, asked in pieces: no statement may have more than 65,535 parameters."""
+def _all_there(session: Session, table: str, columns: Sequence[str], keys: Collection[driver.Values]) -> bool:
+    """Ask in pieces: no statement may have more than 32,766 parameters."""
     left, held = list(keys), 0
+    same = " AND ".join(f"{column} = asked.column{number}" for number, column in enumerate(columns, 1))
+    place = f"({', '.join('?' * len(columns))})"
     while left:
         some, left = left[:_KEYS_AT_ONCE], left[_KEYS_AT_ONCE:]
-        held += session.scalar(select(func.count()).select_from(table).where(key.in_(some))) or 0
-    return held
-
-
-def _record(row: AuditRow) -> AuditRecord | None:
-    try:
-        return AuditRecord.parse(row.public)
-    except Malformed:
-        return None
+        # From what is asked to the table, which SQLite else reads from the first row to the last.
+        asked = f"(VALUES {', '.join([place] * len(some))}) AS asked CROSS JOIN {table}"
+        values = tuple(value for one in some for value in one)
+        held += driver.run(session, f"SELECT count(*) FROM {asked} WHERE {same}", values).fetchall()[0][0]  # noqa: S608 (ours)
+    return held == len(keys)

@@ -120,3 +120,21 @@ def test_records_that_say_as_much_as_they_can_keep_nobody_from_verifying(bench: 
 
     bench.sql("DELETE FROM audit_subjects WHERE seq = 200 AND name LIKE '%f'")
     assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == 199
+
+
+def test_what_records_are_about_is_verified_in_whatever_order_it_was_written(bench: Bench) -> None:
+    host = bench.enrol()
+    for number in range(600):
+        host.note(Event.IMAGE_CAPTURED, (Subject("object", f"{number * 7919 % 1000:032x}"),))
+    host.deliver(1, 600)
+    for statement in (
+        "CREATE TABLE moved AS SELECT * FROM audit_subjects ORDER BY name",
+        "DELETE FROM audit_subjects",
+        "INSERT INTO audit_subjects SELECT * FROM moved",
+        "DROP TABLE moved",
+    ):
+        bench.sql(statement)
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
+
+    bench.sql("DELETE FROM audit_subjects WHERE seq = 600 AND kind = 'object'")
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == 599
