@@ -49,7 +49,8 @@ def whole(node: Path, content: Content) -> Checked:
 def nwipe_says(node: Path, verify: str) -> bool:
     """Return whether nwipe, which only reads here, finds it erased."""
     command = ["nwipe", f"--method={verify}", "--autonuke", "--nogui", "--nowait", str(node)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # It prints what it never wrote, and that need not be text.
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     assert "Invoking method 'Verify" in done.stdout
     return done.returncode == 0 and "[SUCCESS] Verified" in done.stdout
 
