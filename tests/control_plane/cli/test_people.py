@@ -124,7 +124,7 @@ def test_tokens_and_sessions_are_made_listed_and_ended(centre: Centre) -> None:
     assert made.startswith("lgp_")
     told("token", "end", token_id, *centre.who)
     assert "monitoring" not in told("token", "list", *centre.who)
-    assert told("session", "list", *centre.who).strip() == ""
+    assert told("session", "list", *centre.who).strip() == "no session is open"
     assert "ended: 0 sessions" in told("session", "end", *centre.who)
     code, _, errors = run("token", "new", "--name", "x", "--scope", "account:own", *centre.who)
     assert (code, "no token can have account:own" in errors) == (1, True)
