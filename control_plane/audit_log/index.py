@@ -158,5 +158,5 @@ def _all_there(session: Session, table: str, columns: Sequence[str], keys: Colle
         # From what is asked to the table, which SQLite else reads from the first row to the last.
         asked = f"(VALUES {', '.join([place] * len(some))}) AS asked CROSS JOIN {table}"
         values = tuple(value for one in some for value in one)
-        held += driver.run(session, f"SELECT count(*) FROM {asked} WHERE {same}", values).fetchall()[0][0]  # noqa: S608 (ours)
+        held += driver.row(session, f"SELECT count(*) FROM {asked} WHERE {same}", values)[0]  # noqa: S608 (ours)
     return held == len(keys)
