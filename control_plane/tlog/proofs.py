@@ -31,7 +31,10 @@ class LogProofs:
         self._database, self._offer = database, offer
 
     def of_leaf(self, host_id: HostId, leaf: bytes) -> str:
-        """Return a tlog-proof of a record of the host by its leaf. Raises NotInLog, LogAltered, DatabaseUnavailable."""
+        """Return a tlog-proof of a record of the host by its leaf, among the newest `rows.FOUND_AMONG` entries.
+
+        Raises NotInLog, LogAltered, DatabaseUnavailable.
+        """
         with snapshot(self._database) as session:
             entry = rows.entry_of(session, leaf)
         named = (AuditRow.source == str(host_id)) & (AuditRow.entry == entry)

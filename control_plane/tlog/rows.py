@@ -12,6 +12,9 @@ from shared.audit.tlog.tiles import WIDTH, Tile
 from shared.audit.tlog.tree import HASH_BYTES, CompactRange
 from shared.errors import IntegrityFailure
 
+FOUND_AMONG = 1 << 20
+"""How many entries, of the newest, a hash is sought among: 32 MiB of hashes."""
+
 _READ_TILE = "SELECT hashes FROM log_tiles WHERE level = ? AND number = ?"
 _MOVE_TILE = "UPDATE log_tiles SET hashes = ? WHERE level = ? AND number = ?"
 _READ_HEAD = "SELECT size, range, checkpoint FROM log_head"
@@ -71,11 +74,16 @@ def tile(session: Session, level: int, number: int) -> bytes | None:
     return None if row is None else driver.blob(row[0])
 
 
-def entry_of(session: Session, leaf: bytes) -> int | None:
-    """Return the newest entry with this hash. Who asks does so of what came lately: the newest tiles are read first."""
+def entry_of(session: Session, leaf: bytes, among: int = FOUND_AMONG) -> int | None:
+    """Return the newest entry with this hash among the last `among`, in whole tiles.
+
+    Who asks does so of what came lately, so the newest tiles are read first; a hash that nobody has reads all of these.
+    """
     within = "instr(hashes, ?)" if session.get_bind().dialect.name == "sqlite" else "position(?::bytea IN hashes)"
-    tiles = f"SELECT number, hashes FROM log_tiles WHERE level = 0 AND {within} > 0 ORDER BY number DESC LIMIT 1"  # noqa: S608 (ours)
-    number, hashes = driver.row(session, tiles, (leaf,)) or (0, b"")
+    # From where, as a value of its own: planned together, an engine may look into every tile first.
+    (last,) = driver.row(session, "SELECT coalesce(max(number), 0) FROM log_tiles WHERE level = 0")
+    tiles = f"SELECT number, hashes FROM log_tiles WHERE level = 0 AND number > ? AND {within} > 0 ORDER BY number DESC LIMIT 1"  # noqa: S608, E501 (ours)
+    number, hashes = driver.row(session, tiles, (last - among // WIDTH, leaf)) or (0, b"")
     held = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
     return int(number) * WIDTH + held.index(leaf) if leaf in held else None
 

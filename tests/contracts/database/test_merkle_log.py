@@ -16,6 +16,7 @@ from control_plane.audit_log.reading import MERKLE_LOG
 from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of
 from control_plane.db.transactions import snapshot
+from control_plane.tlog import rows
 from control_plane.tlog.proofs import LogProofs, NotInLog
 from control_plane.tlog.rows import LogAltered
 from control_plane.tlog.sequencer import Sequencer
@@ -26,6 +27,7 @@ from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.log_key import LogKeyOffer
 from shared.audit.tlog.note import NoteUnverified
 from shared.audit.tlog.proof_text import ProofText
+from shared.audit.tlog.tiles import WIDTH
 from shared.audit.tlog.tree import CompactRange
 from shared.errors import Refused
 from shared.identity import CONTROL_PLANE
@@ -98,6 +100,16 @@ def test_a_record_is_found_by_its_hash_in_the_tiles_and_only_for_whose_it_is(ben
     for who, leaf in ((other, host.journal[7].leaf), (host, bytes(32)), (host, beside)):
         with pytest.raises(NotInLog):
             proofs.of_leaf(who.host_id, leaf)
+
+
+def test_a_hash_is_sought_among_the_newest_tiles_alone(bench: Bench) -> None:
+    host = filled(bench)
+    old, new = host.journal[7].leaf, host.journal[COUNT - 5].leaf
+
+    with bench.database() as session:
+        bounded = [rows.entry_of(session, leaf, among=WIDTH) for leaf in (old, new)]
+        unbounded = rows.entry_of(session, old)
+    assert (bounded[0], bounded[1] is None, unbounded is None) == (None, False, False)
 
 
 def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(bench: Bench) -> None:
