@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 from edge_agent.sanitize.capabilities import considered
 from edge_agent.sanitize.drive import Drive
@@ -128,7 +128,7 @@ def seeing(bed: TestBed) -> Any:
     return seen
 
 
-def main(mode: str) -> dict[str, object]:
+def main(mode: str) -> NoReturn:
     bed, firmware = TestBed(), Firmware(mode)
     bed.load(CONTROLLER)
     answering = Ioctls(bed, "/dev/nvme0", firmware)
@@ -137,7 +137,7 @@ def main(mode: str) -> dict[str, object]:
     tools = Tools(seeing(bed))
     commands = Commands(tools, SystemClock(), lambda _: None, lambda _: nullcontext())
     step = commands.run(commands.begin(Technique.NVME_SANITIZE_BLOCK, drive), drive, Watched())
-    return {
+    told = {
         "considered": {
             one.technique.value: one.available.value
             for one in considered(drive, tools, not_looked_at)
@@ -150,10 +150,12 @@ def main(mode: str) -> dict[str, object]:
         "detail": step.detail,
         "tool": step.tool,
         "facts": dict(step.facts),
-        "commands": answering.firmware.commands,  # it has to live until here: GLib does not keep what it calls
+        "commands": answering.firmware.commands,
     }
+    print(json.dumps(told), flush=True)
+    # GLib's thread has no end, and may be in our handler yet: from within, while nothing of it is taken apart.
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1])), flush=True)
-    os._exit(0)  # GLib's thread has no end
+    main(sys.argv[1])
