@@ -407,13 +407,13 @@ def test_a_second_order_for_a_drive_is_named_to_who_asks_and_to_who_approves(des
 def test_a_second_order_is_approved_with_a_reason_that_the_log_keeps_sealed(desk: Desk) -> None:
     first, second = desk.approved(drive=drive("REASON")), desk.order(drive=drive("REASON"))
 
-    desk.approve(second, beside="the first host is dead")
+    desk.approve(second, beside="the first host is broken")
 
     public = desk.bench.rows("SELECT public FROM audit_records WHERE source = 'control-plane' ORDER BY seq")
     signed = [record for row in public if (record := AuditRecord.parse(row.public)).event is Event.WIPE_SIGNED][-1]
     assert desk.state(second) == "approved"
     assert f"beside order: {first.ticket_id}" in {subject.name for subject in signed.what}
-    assert not any(b"dead" in row.public for row in public)
+    assert not any(b"broken" in row.public for row in public)
 
 
 def test_what_ended_or_was_closed_is_no_order_beside_another(desk: Desk) -> None:
