@@ -32,8 +32,10 @@ MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk
 # What the pages of signing in are tried with.
 BROWSER := chromium,chromium-driver
 
+TESTED_WITH := mosquitto,rabbitmq-server,dcmtk,faketime,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,libnss3-tools,nwipe,poppler-utils,$(BROWSER),nvme-cli,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
+
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,faketime,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,libnss3-tools,nwipe,poppler-utils,$(BROWSER),nvme-cli,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with $(TESTED_WITH)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)
@@ -67,7 +69,8 @@ fuzz: dev  ## let atheris look for input that breaks a parser (T=target, S=secon
 vectors: dev  ## make the test vectors again
 	@$(RUN) -m tests.vectors.generate
 
-soak: dev  ## the tests that take minutes on purpose
+soak:  ## the tests that take minutes on purpose
+	@$(BOOTSTRAP) dev --with $(TESTED_WITH)
 	@$(RUN) -m pytest -q -m soak $(T)
 
 # dev is locked first and the others within it, so that one environment can serve them all.

@@ -2,7 +2,8 @@
 
 QEMU's NVMe drive erases by a format, answers a discard with success and forgets nothing, and has no sanitize; a
 disk whose firmware is a program in the guest sanitizes, says so without doing it, or does nothing. A drive that kept
-its data gets a certificate of nobody, whatever it answered.
+its data gets a certificate of nobody, whatever it answered. Each takes about a minute; every run has one that is
+purged, one that lies and one that is refused, and `make soak` the others.
 """
 
 from collections.abc import Iterator
@@ -97,6 +98,7 @@ def room(hospital: Hospital, guest_image: Image) -> Iterator[Room]:
         yield Room(hospital, host, file, node[ATA], drives(host))
 
 
+@pytest.mark.soak
 def test_an_nvme_format_is_cleared_and_claims_no_more(room: Room) -> None:
     room.filled(NVME)
 
@@ -108,6 +110,7 @@ def test_an_nvme_format_is_cleared_and_claims_no_more(room: Room) -> None:
     assert room.certified(order).judged.reached is SanitizationClass.CLEAR
 
 
+@pytest.mark.soak
 def test_a_discard_that_was_answered_with_success_and_forgot_nothing_is_never_certified(room: Room) -> None:
     room.filled(NVME)
 
@@ -119,6 +122,7 @@ def test_a_discard_that_was_answered_with_success_and_forgot_nothing_is_never_ce
     assert room.is_certified_by_nobody(order)
 
 
+@pytest.mark.soak
 def test_a_host_protected_area_is_opened_wiped_with_the_rest_and_named(room: Room) -> None:
     room.filled(ATA)
     shown_before = room.here[ATA]["size_bytes"]
@@ -157,7 +161,7 @@ def test_a_sanitize_that_was_seen_to_run_is_purged(room: Room) -> None:
         # Success, progress, a log that names this very run; and every byte is there.
         ("lie", "incomplete"),
         # Success, and never at work.
-        ("idle", "unknown"),
+        pytest.param("idle", "unknown", marks=pytest.mark.soak),
     ],
 )
 def test_a_drive_that_lies_is_never_certified(room: Room, mode: str, state: str) -> None:
@@ -186,6 +190,7 @@ def test_a_purge_that_the_drive_cannot_prove_is_refused_before_the_first_write(r
     assert room.is_certified_by_nobody(order)
 
 
+@pytest.mark.soak
 def test_a_drive_that_is_pulled_while_it_is_written_has_failed(room: Room) -> None:
     """The last of this machine: the drive does not come back."""
     room.host.drives.nvme("P0LLED", "nvme1n1", LARGE, "slot1")

@@ -62,7 +62,7 @@ def tree_of(folder: Path, version: str) -> Path:
         ("pyproject.toml", 'version = "0.1.0"', f'version = "{version}"'),
         ("edge_agent/formats", "spool 1", "spool 2"),
         ("systemd/leadglass-agent.service", "Description=Leadglass agent", f"Description=Leadglass agent {version}"),
-        ("edge_agent/__init__.py", "leadglass-agent 0.1.0", f"leadglass-agent {version}"),
+        ("edge_agent/__init__.py", 'VERSION = "0.1.0"', f'VERSION = "{version}"'),
     ):
         text = (ROOT / file).read_text()
         assert before in text
