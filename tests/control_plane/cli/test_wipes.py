@@ -80,10 +80,10 @@ class HostSide:
 
 
 def now(report: WipeReport, ticket: Ticket) -> WipeReport:
-    """Return the report as of a wipe that began when its ticket was issued, and took a thousandth of its time."""
+    """Return the report as of a wipe that began when its ticket was issued, and took a millionth of its time."""
 
     def at(moment: datetime) -> datetime:
-        return ticket.issued + (moment - wipes.STARTED) / 1000
+        return ticket.issued + (moment - wipes.STARTED) / 1_000_000
 
     (step,), (check,) = report.steps, report.checks
     assert step.ended is not None
