@@ -1,17 +1,15 @@
 """Records as rows: the end of a chain, and one more record or statement after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Dialect
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.pieces import Piece, cut
 from control_plane.db import driver
-from control_plane.db.models import AuditRow
+from control_plane.db.models import as_stored
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
@@ -19,7 +17,6 @@ from shared.audit.record import ReadRecord, StoredRecord
 
 # What is said of a thing and is none.
 _NEVER_SOUGHT = {"fact", "time"}
-_RECEIVED = AuditRow.__table__.c.received
 _LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"
 _LAST_STATEMENT = "SELECT last, statement FROM audit_statements WHERE source = ? ORDER BY last DESC, first LIMIT 1"
 
@@ -71,7 +68,7 @@ def last_statement(session: Session, source: str) -> Signed | None:
 def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
     entry = sequencer.enter(session, [one.leaf for one in arrival.new])
-    stamp, source = _stamp(session.get_bind().dialect)(arrival.received), arrival.source
+    stamp, source = as_stored(session, arrival.received), arrival.source
     records, subjects = list[driver.Values](), list[driver.Values]()
     for at, (record, stored, leaf, about) in enumerate(arrival.new, entry):
         event = record.event.value
@@ -113,9 +110,3 @@ def _index(session: Session, pieces: Sequence[Piece]) -> None:
 
 def _insert_new(session: Session, into: str, rows: Sequence[driver.Values]) -> None:
     driver.insert(session, into, rows, "ON CONFLICT DO NOTHING")
-
-
-@lru_cache
-def _stamp(dialect: Dialect) -> Callable[[datetime], object]:
-    """Return what makes an instant what the driver takes, in the one form that the column has."""
-    return _RECEIVED.type.dialect_impl(dialect).bind_processor(dialect) or (lambda instant: instant)

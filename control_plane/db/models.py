@@ -1,7 +1,9 @@
 """Every table. No column holds a patient's identity in clear, nor a private key outside the root key's seal."""
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from sqlalchemy import (
     BigInteger,
@@ -17,7 +19,7 @@ from sqlalchemy import (
     false,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from control_plane.db.driver import blob
 from control_plane.enrolment.standing import ENDED, Standing
@@ -34,6 +36,16 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+@lru_cache
+def _as_stored(dialect: Dialect) -> Callable[[datetime], object]:
+    return UtcDateTime().dialect_impl(dialect).bind_processor(dialect) or (lambda instant: instant)
+
+
+def as_stored(session: Session, instant: datetime) -> object:
+    """Return an instant as the driver takes it, in the one form that a column of instants has."""
+    return _as_stored(session.get_bind().dialect)(instant)
 
 
 class Blob(TypeDecorator[bytes]):

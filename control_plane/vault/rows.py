@@ -6,11 +6,9 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from control_plane.db import driver
-from control_plane.db.models import Object
+from control_plane.db.models import as_stored
 from control_plane.vault.index_service import Token
 from shared.identity import HostId, KeyId, ObjectId
-
-_RECEIVED = Object.__table__.c.received
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def insert(session: Session, new: New) -> None:
     name = str(new.object_id)
     row = (
         name, str(new.host_id), new.binding, new.record, new.record_sha256, new.sealed_index, new.index_state,
-        new.body_bytes, _as_stored(session, new.received), new.receipt,
+        new.body_bytes, as_stored(session, new.received), new.receipt,
     )  # fmt: skip
     columns = "object_id, host_id, binding, record, record_sha256, sealed_index, index_state, body_bytes"
     driver.insert(session, f"objects ({columns}, received, receipt)", [row])
@@ -62,8 +60,3 @@ def insert(session: Session, new: New) -> None:
 def insert_instance(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: bytes) -> None:
     """Note which instance an object claims to be, and which data set it holds."""
     driver.insert(session, "instances (object_id, token, dataset_sha256)", [(str(object_id), token, dataset_sha256)])
-
-
-def _as_stored(session: Session, instant: datetime) -> object:
-    written = _RECEIVED.type.bind_processor(session.get_bind().dialect)
-    return instant if written is None else written(instant)

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, text
+from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session
 
+from control_plane.db.models import Object
 from control_plane.db.transactions import DatabaseUnavailable
 from control_plane.fleet.states import HostUnknown
 from control_plane.keys.store import KeyStore
@@ -76,6 +77,17 @@ def test_returns_a_receipt_for_exactly_this_object(bench: Bench, host: HostBench
     held = verify_receipt(receipt, bench.receipts.public, image.object_id, record_digest(image.record))
     assert held.received == bench.clock.now()
     assert bench.read(image) == image.dataset
+
+
+def test_an_object_that_came_at_a_whole_second_is_found_by_its_time(bench: Bench, host: HostBench) -> None:
+    """SQLite compares instants as text, and the driver alone would write this one without its fraction."""
+    image = host.seal()
+    bench.receive(image)
+
+    assert bench.clock.now().microsecond == 0
+    with bench.database() as session:
+        found = session.scalars(select(Object.object_id).where(Object.received == bench.clock.now())).all()
+    assert found == [str(image.object_id)]
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
