@@ -23,13 +23,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import BarredCertificate, Certificate, Host
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.authority import Authority, Issuer, Kind
+from control_plane.enrolment.revoked_file import RevokedFileUnusable
 from control_plane.enrolment.standing import ENDED, Standing
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.tls import TlsIdentity, tls_identity
 from control_plane.people.two_persons import Journal
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
-from shared.errors import Refused, Unavailable
+from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
 
 _LOG = logging.getLogger(__name__)
@@ -122,7 +123,10 @@ class Revocation:
         self._lock = Lock()
 
     def revoke(self, person: str, host_id: HostId, reason: str) -> Revoked:
-        """Raises NoSuchHost, AlreadyRevoked, DatabaseUnavailable. Every attempt leaves an audit record."""
+        """Every attempt leaves an audit record.
+
+        Raises NoSuchHost, AlreadyRevoked, DatabaseUnavailable; of a host that the log lost, what `lost` raises.
+        """
         what = (Subject("host", str(host_id)),)
         happening = Happening(
             Event.HOST_REVOKED, Action.UPDATE, Outcome.SUCCESS, (Participant("person", person, True),), what,
@@ -141,7 +145,7 @@ class Revocation:
 
         try:
             asset = in_one_commit(self._database, work)
-        except Refused as exc:
+        except (Refused, IntegrityFailure, RevokedFileUnusable) as exc:
             self._journal.record(failure(happening, Event.HOST_REVOKED, exc))
             raise
         return Revoked(host_id, asset, self.ended(host_id))

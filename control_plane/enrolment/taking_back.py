@@ -146,12 +146,14 @@ class TakingBack:
             )
 
     def row_of_lost(self, session: Session, host_id: HostId) -> Host | None:
-        """Return the new row of a host by its claim, for whoever ends its identity; None where it has shown none."""
-        try:
-            proved = self._kept(session, str(host_id))
-            self._verify(session, proved)
-        except (Refused, IntegrityFailure, RevokedFileUnusable):
+        """Return the new row of a host by its claim, for whoever ends its identity; None where it has shown none.
+
+        Raises what `offer` does.
+        """
+        if session.get(Fact, _fact(str(host_id))) is None:
             return None
+        proved = self._kept(session, str(host_id))
+        self._verify(session, proved)
         return self._add(session, proved)
 
     def verify(self, session: Session, subject: str) -> None:

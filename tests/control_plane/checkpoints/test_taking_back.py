@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -194,6 +195,9 @@ def test_a_host_that_the_log_lost_is_revoked_by_its_own_word_and_stays_so(ward: 
     restored.accept()
     assert ward.people("POST", host, {"reason": "stolen on Thursday"}).status == 404  # control: it has shown nothing
     assert restored.shows_itself()
+    with unreadable(ward.door.folders.revoked):
+        kept = ward.people("POST", host, {"reason": "stolen on Thursday"})
+        assert (kept.status, b"cannot be read" in kept.body) == (503, True)  # and not that there is no such host
 
     assert ward.people("POST", host, {"reason": "stolen on Thursday"}).status == 201
     assert not restored.shows_itself()
@@ -284,6 +288,15 @@ def claim_of(host: Host, ward: Ward) -> bytes:
     out = ward.folder / f"{host.host_id}.claim"
     write_claim(host.folder, MACHINE, ward.clock.now(), out)
     return out.read_bytes()
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    file.mkdir()  # the restore left none behind
+    try:
+        yield
+    finally:
+        file.rmdir()
 
 
 def foreign(key: ec.EllipticCurvePrivateKey, host_id: HostId) -> str:
