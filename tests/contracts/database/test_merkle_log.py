@@ -1,6 +1,5 @@
 """The Merkle log on every engine: what is done to it is found, and what was acknowledged is in it."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -32,6 +31,7 @@ from shared.audit.tlog.tree import CompactRange
 from shared.errors import Refused
 from shared.identity import CONTROL_PLANE
 from tests.contracts.database.conftest import Place
+from tests.contracts.database.together import together
 from tests.control_plane.vault.bench import Bench, HostBench
 
 STARTED = Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS)
@@ -114,12 +114,6 @@ def test_a_hash_is_sought_among_the_newest_tiles_alone(bench: Bench) -> None:
 
 def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(bench: Bench) -> None:
     """Its leaf was gathered when it took back its rows: without its mark those after it would be a number too far."""
-    begun, others, group = threading.Event(), threading.Event(), bench.journal.commits
-
-    def first(session: Session) -> None:
-        bench.journal.append(session, STARTED)
-        begun.set()
-        assert others.wait(30)
 
     def recorded(number: int) -> Callable[[Session], None]:
         def work(session: Session) -> None:
@@ -131,15 +125,10 @@ def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(ben
 
     bench.journal.record(STARTED)
     before = verdict(bench).size
-    with ThreadPoolExecutor(5) as pool:
-        leading = pool.submit(group.run, first)
-        assert begun.wait(30)
-        waiting = [pool.submit(group.run, recorded(number)) for number in range(3)]
-        while len(group._waiting) < 3:
-            threading.Event().wait(0.001)
-        others.set()
-        leading.result()
-        failed = [number for number, one in enumerate(waiting) if one.exception() is not None]
+    leading, waiting = together(bench.journal.commits, recorded(9), [recorded(number) for number in range(3)])
+
+    assert leading.exception() is None
+    failed = [number for number, one in enumerate(waiting) if one.exception() is not None]
 
     assert failed == [1]
     assert verdict(bench) == LogVerdict(before + 3, None, "")

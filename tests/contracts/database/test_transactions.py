@@ -14,6 +14,7 @@ from control_plane.db.group import GroupCommit
 from control_plane.db.models import Fact
 from control_plane.db.transactions import DatabaseUnavailable, Overtaken, in_one_commit, snapshot
 from shared.errors import Refused, Unavailable
+from tests.contracts.database.together import together
 
 T = TypeVar("T")
 # SQLite has one writer at a time: there nobody overlaps, and no two wait for each other.
@@ -173,13 +174,11 @@ def gathering(database: sessionmaker[Session]) -> GroupCommit:
 def test_what_waits_for_a_commit_is_written_in_the_next_one_and_a_refused_one_takes_nobody_along(
     database: sessionmaker[Session],
 ) -> None:
-    commits, begun, others, group = list[int](), threading.Event(), threading.Event(), gathering(database)
+    commits = list[int]()
     event.listen(engine_of(database), "commit", lambda _connection: commits.append(1))
 
     def first(session: Session) -> str:
         session.add(Fact(name="first", value=""))
-        begun.set()
-        assert others.wait(30)
         return "first"
 
     def work(name: str) -> Callable[[Session], str]:
@@ -193,20 +192,15 @@ def test_what_waits_for_a_commit_is_written_in_the_next_one_and_a_refused_one_ta
 
         return do
 
-    with ThreadPoolExecutor(8) as pool:
-        leading = pool.submit(group.run, first)
-        assert begun.wait(30)
-        waiting = [pool.submit(group.run, work(str(number))) for number in range(7)]
-        while len(group._waiting) < 7:
-            threading.Event().wait(0.001)
-        others.set()
-        assert leading.result() == "first"
-        for number, one in enumerate(waiting):
-            if number == 2:
-                with pytest.raises(Refused, match="2"):
-                    one.result()
-            else:
-                assert one.result() == str(number)
+    leading, waiting = together(gathering(database), first, [work(str(number)) for number in range(7)])
+
+    assert leading.result() == "first"
+    for number, one in enumerate(waiting):
+        if number == 2:
+            with pytest.raises(Refused, match="2"):
+                one.result()
+        else:
+            assert one.result() == str(number)
 
     assert len(commits) == 2
     with database() as session:
@@ -219,11 +213,6 @@ def test_what_fails_in_the_work_of_one_fails_for_nobody_else(
     database: sessionmaker[Session], broken: type[Exception]
 ) -> None:
     """Or what a database refuses of one sender would keep out whoever happens to come with it."""
-    begun, others, group = threading.Event(), threading.Event(), gathering(database)
-
-    def first(_session: Session) -> None:
-        begun.set()
-        assert others.wait(30)
 
     def work(number: int) -> Callable[[Session], int]:
         def do(session: Session) -> int:
@@ -235,15 +224,10 @@ def test_what_fails_in_the_work_of_one_fails_for_nobody_else(
 
         return do
 
-    with ThreadPoolExecutor(8) as pool:
-        leading = pool.submit(group.run, first)
-        assert begun.wait(30)
-        waiting = [pool.submit(group.run, work(number)) for number in range(5)]
-        while len(group._waiting) < 5:
-            threading.Event().wait(0.001)
-        others.set()
-        leading.result()
-        failed = {number: one.exception() for number, one in enumerate(waiting) if one.exception() is not None}
+    leading, waiting = together(gathering(database), lambda _session: None, [work(number) for number in range(5)])
+
+    assert leading.exception() is None
+    failed = {number: one.exception() for number, one in enumerate(waiting) if one.exception() is not None}
 
     assert {number: type(error) for number, error in failed.items()} == {1: broken, 3: broken}
     assert failed[1] is not failed[3]
@@ -255,11 +239,6 @@ def test_what_the_database_refuses_of_all_that_was_gathered_fails_only_for_whom_
     database: sessionmaker[Session],
 ) -> None:
     """What is gathered is written for all of them at once, and says no more whose it was."""
-    begun, others, group = threading.Event(), threading.Event(), GroupCommit(database, PickyNames)
-
-    def first(_session: Session) -> None:
-        begun.set()
-        assert others.wait(30)
 
     def work(number: int) -> Callable[[Session], int]:
         def do(session: Session) -> int:
@@ -275,15 +254,12 @@ def test_what_the_database_refuses_of_all_that_was_gathered_fails_only_for_whom_
         elif number == 1:
             raise DatabaseUnavailable
 
-    with ThreadPoolExecutor(8) as pool:
-        leading = pool.submit(group.run, first)
-        assert begun.wait(30)
-        waiting = [pool.submit(group.run, work(number)) for number in range(4)]
-        while len(group._waiting) < 4:
-            threading.Event().wait(0.001)
-        others.set()
-        leading.result()
-        failed = [number for number, one in enumerate(waiting) if one.exception() is not None]
+    leading, waiting = together(
+        GroupCommit(database, PickyNames), lambda _session: None, [work(number) for number in range(4)]
+    )
+
+    assert leading.exception() is None
+    failed = [number for number, one in enumerate(waiting) if one.exception() is not None]
 
     assert failed == [1]
     with database() as session:
