@@ -243,7 +243,7 @@ def test_no_other_form_is_read(field: str, other: str) -> None:
             verify({**FORM, field: other})
 
 
-# One changed character makes a serial number negative, which the library reads and warns of. It is refused all the same.
+# One changed character makes a serial number negative, which the library warns of. It is refused all the same.
 @pytest.mark.filterwarnings("ignore:Parsed a serial number which wasn't positive")
 @given(st.sampled_from(sorted(FORM)), st.integers(0, 2000), st.characters(max_codepoint=0x7F))
 def test_no_character_of_it_can_be_another(field: str, at: int, other: str) -> None:
