@@ -1,28 +1,33 @@
 """A log of many records: taken in, proved again as a whole, and one of them proved, with the most memory that takes.
 
-A thousand records for each of `--images`, so 500,000 unless that says otherwise, from ten hosts in batches of 1,000,
-which are made in between and not counted. Each record is about an object of its own, as captures are. Proving is
-`audit verify`: chains, statements, certificates' records, the Merkle log and what records are found by. The peer is
-what raw SQLite does: the same public parts inserted, and read from the first to the last.
+A thousand records for each of `--images`, so 500,000 unless that says otherwise, from ten hosts in batches of 1,000.
+They are made by a process of its own, at most a few batches ahead; waiting for it is not counted. Each record is about
+an object of its own, as captures are. Proving is `audit verify`: chains, statements, certificates' records, the Merkle
+log and what records are found by. The peer is what raw SQLite does: the same public parts inserted, and read from the
+first to the last.
 """
 
 import resource
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from benchmarks.audit_log import PRAGMAS, written
+from benchmarks.audit_log import PRAGMAS, about
 from benchmarks.measure import cpu
 from control_plane.audit_log.reading import CERTIFICATES, ChainState
 from control_plane.tlog.proofs import LogProofs
-from shared.audit.batch import sign_batch
-from shared.audit.packed import pack
+from shared.audit.batch import ChainHead, sign_batch
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
+from shared.audit.packed import pack, unpack
+from shared.audit.record import StoredRecord, compose
 from shared.audit.tlog.log_key import LogKeyOffer
 from shared.identity import ObjectId
 from tests.control_plane.vault.bench import Bench, HostBench
@@ -66,11 +71,12 @@ def _measured(work: Path, records: int) -> Scale:
     bench = Bench(work / "centre")
     hosts = [bench.enrol() for _ in range(_HOSTS)]
     seconds = {"**Leadglass**: verified, in the Merkle log, durable": 0.0, "raw SQLite: inserted, FULL": 0.0}
-    with closing(sqlite3.connect(work / "raw.sqlite", isolation_level=None)) as raw:
+    raw_database = closing(sqlite3.connect(work / "raw.sqlite", isolation_level=None))
+    with raw_database as raw, _made_apart(hosts, records // _BATCH) as made:
         raw.executescript(PRAGMAS + "CREATE TABLE records (source TEXT, seq INTEGER, public BLOB)")
         for number in range(records // _BATCH):
-            host = hosts[number % _HOSTS]
-            data, rows = _next_batch(host)
+            host, data = hosts[number % _HOSTS], made()
+            rows = [(str(host.host_id), number, one.public) for one in unpack(data).records]
             ours, theirs = seconds
             seconds[ours] += _took(partial(bench.audit.take, host.host_id, data))
             seconds[theirs] += _took(partial(_insert, raw, rows))
@@ -83,14 +89,40 @@ def _measured(work: Path, records: int) -> Scale:
     return Scale(records, seconds, 1000 * median(proving), (taken_in, _rss_mib()))
 
 
-def _next_batch(host: HostBench) -> tuple[bytes, list[tuple[str, int, bytes]]]:
-    """Have a host note more records, and forget those before them."""
-    first, prev, source = host.head.seq + 1, host.head.leaf, str(host.host_id)
-    host.journal.clear()
-    for _ in range(_BATCH):
-        written(host, 1, str(ObjectId.new()))
-    rows = [(source, first + at, one.public) for at, one in enumerate(host.journal)]
-    return pack(sign_batch(source, prev, host.journal, host.signer)), rows
+@contextmanager
+def _made_apart(hosts: Sequence[HostBench], count: int) -> Iterator[Callable[[], bytes]]:
+    """Yield what returns the next batch, of one host after the other."""
+    apart = get_context("fork")
+    ours, theirs = apart.Pipe(duplex=False)
+    maker = apart.Process(target=_make, args=(theirs, hosts, count), daemon=True)
+    maker.start()
+    theirs.close()
+    try:
+        yield ours.recv_bytes
+    finally:
+        ours.close()
+        maker.terminate()
+        maker.join()
+
+
+def _make(to: Connection, hosts: Sequence[HostBench], count: int) -> None:
+    # Nothing here asks the database, whose connections are the other process's.
+    heads = [ChainHead() for _ in hosts]
+    for number in range(count):
+        at = number % len(hosts)
+        data, heads[at] = _batch(hosts[at], heads[at])
+        to.send_bytes(data)
+
+
+def _batch(host: HostBench, head: ChainHead) -> tuple[bytes, ChainHead]:
+    source, prev, now, records = str(host.host_id), head.leaf, host.bench.clock.now(), list[StoredRecord]()
+    who = (Participant("ae", "CT1", True),)
+    for seq in range(head.seq + 1, head.seq + 1 + _BATCH):
+        captured = Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, about(str(ObjectId.new())))
+        stored = compose(captured, source=source, seq=seq, prev=head.leaf, time=now, salt=bytes(32), key=None)
+        head = ChainHead(seq, stored.leaf)
+        records.append(stored)
+    return pack(sign_batch(source, prev, records, host.signer)), head
 
 
 def _insert(raw: sqlite3.Connection, rows: list[tuple[str, int, bytes]]) -> None:
