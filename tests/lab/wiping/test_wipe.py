@@ -9,6 +9,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from provisioning.demo.processes import run
 from tests.lab.image import Image
 from tests.lab.wiping.hospital import (
@@ -63,6 +65,7 @@ def test_from_the_order_to_a_certificate_that_a_stranger_verifies(
     assert run("leadglass-verify", "certificate", str(altered), "--ca", str(ca)).exit_code != 0
 
 
+@pytest.mark.soak
 def test_a_drive_that_was_swapped_is_refused_and_a_wipe_that_lost_its_machine_is_brought_to_its_end(
     guest_image: Image, hospital: Hospital, tmp_path: Path
 ) -> None:
