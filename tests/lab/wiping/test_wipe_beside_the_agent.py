@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.config import AgentFolder
+from edge_agent.enrol.enroller import enrol
+from edge_agent.usb_policy.pinning import pin
 from provisioning.demo.processes import run
+from shared.enrolment.code import EnrolmentCode
 from shared.sanitization.exchange import ASKED_FILE
 from tests.lab.centre import centre
 from tests.lab.guard import package
@@ -26,6 +30,7 @@ from tests.lab.wiping.hospital import (
     drives,
     fill,
     order_for,
+    packed,
     put_technician,
     technician,
     technician_of,
@@ -33,26 +38,31 @@ from tests.lab.wiping.hospital import (
 from tests.lab.wire import until
 
 BIN, AS_AGENT = "/opt/leadglass/bin", "runuser -u leadglass --"
-UNIT = "leadglass-agent.service"
+UNIT, SYSUSERS = "leadglass-agent.service", "/opt/leadglass/systemd/sysusers.d/leadglass.conf"
 SIZE = 96 << 20  # still being written when it is seen to be
 SELDOM = POLICY.replace("pull_every_s: 5", "pull_every_s: 3600")
 
 
 @pytest.fixture
 def connected(tmp_path: Path, guest_image: Image) -> Iterator[tuple[Hospital, Lab]]:
-    """An installed and enrolled host, whose guard and agent run as services and have the policy."""
+    """An enrolled and installed host, whose guard and agent run as services and have the policy."""
     with centre(tmp_path, with_broker=True) as running:
         running.publish(SELDOM)
         hospital = Hospital(running, technician_of(running), tmp_path)
+        agent, guard = AgentFolder(tmp_path / "agent"), tmp_path / "guard"
+        code = EnrolmentCode.parse(running.code("CT 2"))
+        enrol(agent, f"https://127.0.0.1:{running.ports['enrol']}", code, "CT 2")
+        guard.mkdir(mode=0o700)
+        pin(guard, agent.path)
         with Lab(guest_image) as lab:
             lab.network.plug(running.for_hosts)
             lab.guest.put("/run/clock.py", (INSIDE / "clock.py").read_bytes())
             lab.guest.put("/run/package.tar", package())
-            lab.guest.run("python3 /run/clock.py && tar xf /run/package.tar -C / && rm /run/package.tar")
-            lab.guest.run(f"{BIN}/leadglass-provision install --guard", timeout_s=300)
-            enrol = f"{BIN}/leadglass-agent enrol --data {AGENT} --url {running.enrol_url} --asset 'CT 2' --keys file"
-            lab.guest.run(f"{AS_AGENT} {enrol}", stdin=f"{running.code('CT 2')}\n", timeout_s=300)
-            lab.guest.run(f"{BIN}/leadglass-guard trust --agent-data {AGENT}", timeout_s=300)
+            lab.guest.put("/run/data.tar", packed({AGENT: agent.path, GUARD: guard}))
+            lab.guest.run(
+                "python3 /run/clock.py && tar xf /run/package.tar -C / && tar xf /run/data.tar -C / && "
+                f"rm /run/*.tar && systemd-sysusers {SYSUSERS} && chown -R leadglass: {AGENT}"
+            )
             lab.guest.run(f"{BIN}/leadglass-provision install --guard", timeout_s=300)
             lab.guest.run(f"systemctl start leadglass-guard.service {UNIT}", timeout_s=300)
             put_technician(lab)
