@@ -39,7 +39,7 @@ from tests.lab.wire import until
 
 BIN, AS_AGENT = "/opt/leadglass/bin", "runuser -u leadglass --"
 UNIT, SYSUSERS = "leadglass-agent.service", "/opt/leadglass/systemd/sysusers.d/leadglass.conf"
-SIZE = 96 << 20  # still being written when it is seen to be
+SIZE = 64 << 20  # still being written when it is seen to be
 SELDOM = POLICY.replace("pull_every_s: 5", "pull_every_s: 3600")
 
 
