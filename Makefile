@@ -6,8 +6,9 @@ RUN := $(VENV)/bin/python
 # -I: neither the environment's PYTHONPATH nor this folder's files can stand in for a standard module.
 BOOTSTRAP := $(PYTHON) -I provisioning/bootstrap.py
 
-# A shell that has another project's environment active must not leak into ours.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# A shell that has another project's environment active must not leak into ours, nor a container's setting by which every
+# program that a test starts would compile all of it anew.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 export PYTHONNOUSERSITE := 1
 
 # What the virtual-machine lab is made with (tests/lab/README.md).

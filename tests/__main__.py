@@ -2,7 +2,7 @@
 
 Each leaves to the others what is theirs, so that a new folder is in the run of what is around it. The control plane's
 tests are several: one run of them all would come to more descriptors than the select() of the DICOM peers in tests can
-watch.
+watch. The lab's are several too: a guest has one processor's work to do, and all of them would be the last to end.
 
 What runs whole programs, or takes something away from them, does so on a disk as a hospital has it. The others have
 their files in memory: an agent that starts writes a segment of 32 MiB and waits until it is synced, and a thousand
@@ -24,11 +24,13 @@ from pathlib import Path
 
 # The longest first: what is begun last should not be what the others wait for.
 RUNS = (
-    "tests/lab", "tests/edge_agent", "tests/lab/wiping", "tests/control_plane", "tests/scenarios", "tests/provisioning",
-    "tests/faults", "tests/contracts", "tests", "tests/control_plane/cli", "tests/control_plane/routes",
-    "tests/control_plane/coverage",
+    "tests/lab", "tests/lab/wiping", "tests/control_plane", "tests/lab/installed", "tests/scenarios", "tests/edge_agent",
+    "tests/provisioning", "tests/faults", "tests/contracts", "tests", "tests/control_plane/cli",
+    "tests/control_plane/routes", "tests/control_plane/coverage",
 )  # fmt: skip
-ON_DISK = {"tests/lab", "tests/lab/wiping", "tests/scenarios", "tests/contracts", "tests/faults"}
+ON_DISK = {
+    "tests/lab", "tests/lab/wiping", "tests/lab/installed", "tests/scenarios", "tests/contracts", "tests/faults",
+}  # fmt: skip
 _AT_ONCE = 4
 _MEMORY_KIB = 8 << 20
 # In a mount namespace of the run's own, with which it goes. Not /dev/shm: umockdev takes what lies in /dev for devices.

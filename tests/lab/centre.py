@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from provisioning.demo.processes import Children, Ran, run
+from provisioning.demo.processes import Children, Ran
 from tests.fakes.ports import free_port
+from tests.scenarios.desk import run
 
 NAME = "centre"  # as hosts call it: it stands in its certificates
 

@@ -138,7 +138,7 @@ def put_technician(lab: Lab) -> None:
 
 def packed(places: dict[str, Path]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar:
         for name, place in places.items():
             tar.add(place, name)
     return buffer.getvalue()

@@ -1,13 +1,16 @@
 """A certified wipe from the order to its verification by somebody who has nothing but the certificate.
 
 The centre and its people are outside, the host is the guest, with drives of its own, and has no network: ticket and
-report are carried as files.
+report are carried as files. Every run has the same way with what drives do themselves (test_wipe_commands.py), and
+beside the agent (test_wipe_beside_the_agent.py); these are for `make soak`.
 """
 
 import json
 import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from provisioning.demo.processes import run
 from tests.lab.image import Image
@@ -31,6 +34,7 @@ from tests.lab.wiping.hospital import (
 )
 
 
+@pytest.mark.soak
 def test_from_the_order_to_a_certificate_that_a_stranger_verifies(
     guest_image: Image, hospital: Hospital, tmp_path: Path
 ) -> None:
@@ -63,6 +67,7 @@ def test_from_the_order_to_a_certificate_that_a_stranger_verifies(
     assert run("leadglass-verify", "certificate", str(altered), "--ca", str(ca)).exit_code != 0
 
 
+@pytest.mark.soak
 def test_a_drive_that_was_swapped_is_refused_and_a_wipe_that_lost_its_machine_is_brought_to_its_end(
     guest_image: Image, hospital: Hospital, tmp_path: Path
 ) -> None:

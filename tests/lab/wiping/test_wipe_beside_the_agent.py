@@ -4,15 +4,16 @@ The ticket comes by the broker's hint, the wipe is done at a terminal, and the a
 Of its own accord the agent would not ask for an hour.
 """
 
-import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from edge_agent.config import AgentFolder
+from edge_agent.enrol.enroller import enrol
+from edge_agent.usb_policy.pinning import pin
 from provisioning.demo.processes import run
+from shared.enrolment.code import EnrolmentCode
 from shared.sanitization.exchange import ASKED_FILE
 from tests.lab.centre import centre
 from tests.lab.guard import package
@@ -20,7 +21,7 @@ from tests.lab.image import Image
 from tests.lab.lab import INSIDE, Lab
 from tests.lab.wiping.hospital import (
     AGENT,
-    LARGE,
+    GUARD,
     PATIENT,
     POLICY,
     STATE,
@@ -29,6 +30,7 @@ from tests.lab.wiping.hospital import (
     drives,
     fill,
     order_for,
+    packed,
     put_technician,
     technician,
     technician_of,
@@ -36,44 +38,38 @@ from tests.lab.wiping.hospital import (
 from tests.lab.wire import until
 
 BIN, AS_AGENT = "/opt/leadglass/bin", "runuser -u leadglass --"
-UNIT = "leadglass-agent.service"
+UNIT, SYSUSERS = "leadglass-agent.service", "/opt/leadglass/systemd/sysusers.d/leadglass.conf"
+SIZE = 64 << 20  # still being written when it is seen to be
 SELDOM = POLICY.replace("pull_every_s: 5", "pull_every_s: 3600")
 
 
 @pytest.fixture
 def connected(tmp_path: Path, guest_image: Image) -> Iterator[tuple[Hospital, Lab]]:
-    """An installed and enrolled host, whose guard and agent run as services and have the policy."""
+    """An enrolled and installed host, whose guard and agent run as services and have the policy."""
     with centre(tmp_path, with_broker=True) as running:
         running.publish(SELDOM)
         hospital = Hospital(running, technician_of(running), tmp_path)
+        agent, guard = AgentFolder(tmp_path / "agent"), tmp_path / "guard"
+        code = EnrolmentCode.parse(running.code("CT 2"))
+        enrol(agent, f"https://127.0.0.1:{running.ports['enrol']}", code, "CT 2")
+        guard.mkdir(mode=0o700)
+        pin(guard, agent.path)
         with Lab(guest_image) as lab:
             lab.network.plug(running.for_hosts)
             lab.guest.put("/run/clock.py", (INSIDE / "clock.py").read_bytes())
             lab.guest.put("/run/package.tar", package())
-            lab.guest.run("python3 /run/clock.py && tar xf /run/package.tar -C / && rm /run/package.tar")
-            lab.guest.run(f"{BIN}/leadglass-provision install --guard", timeout_s=300)
-            enrol = f"{BIN}/leadglass-agent enrol --data {AGENT} --url {running.enrol_url} --asset 'CT 2' --keys file"
-            lab.guest.run(f"{AS_AGENT} {enrol}", stdin=f"{running.code('CT 2')}\n", timeout_s=300)
-            lab.guest.run(f"{BIN}/leadglass-guard trust --agent-data {AGENT}", timeout_s=300)
+            lab.guest.put("/run/data.tar", packed({AGENT: agent.path, GUARD: guard}))
+            lab.guest.run(
+                "python3 /run/clock.py && tar xf /run/package.tar -C / && tar xf /run/data.tar -C / && "
+                f"rm /run/*.tar && systemd-sysusers {SYSUSERS} && chown -R leadglass: {AGENT}"
+            )
             lab.guest.run(f"{BIN}/leadglass-provision install --guard", timeout_s=300)
             lab.guest.run(f"systemctl start leadglass-guard.service {UNIT}", timeout_s=300)
             put_technician(lab)
-            until("the agent has the policy", lambda: "policy_in_force" in json.dumps(host_of(hospital)), 300, 2)
-            until("the guard has it too", partial(has_policy, lab), 300, 2)
-            # By that policy it has asked once, and will not by itself for the better part of an hour.
+            # The agent asks once it has a policy with wipes, and will not by itself for the better part of an hour.
             lab.guest.await_there(f"{AGENT}/wipe-tickets/{ASKED_FILE}", 300)
+            lab.guest.await_there(f"{GUARD}/accepted/policy.json", 300)
             yield hospital, lab
-
-
-def host_of(hospital: Hospital) -> Any:
-    host = hospital.centre.host()
-    return host if host.get("policy_in_force") else {}
-
-
-def has_policy(lab: Lab) -> bool:
-    """Say whether a ticket could be held against what the guard verified."""
-    said = lab.guest.run(f"{BIN}/leadglass-wipe verify-ticket /dev/null", check=False, timeout_s=120).err
-    return "no policy" not in said and "not pinned" not in said
 
 
 def state_of(hospital: Hospital, order: str) -> str:
@@ -84,7 +80,7 @@ def test_a_ticket_comes_by_itself_and_the_agent_brings_what_the_technician_did(
     connected: tuple[Hospital, Lab],
 ) -> None:
     hospital, host = connected
-    drive = host.drives.nvme("BES1DE", "nvme0n1", LARGE, "slot0")
+    drive = host.drives.nvme("BES1DE", "nvme0n1", SIZE, "slot0")
     fill(drive)
     order = order_for(hospital, drives(host)["BES1DE"])
     host.guest.await_there(f"{AGENT}/wipe-tickets/{order}.ticket", 300)
