@@ -586,6 +586,7 @@ class Agent:
             policy=self.store.in_force,
             log=self._log,
             bell=self._bells.delivery,
+            reads=self._centre_reads.knows,
             brought=self.captures.moved,
             yields=self._yielding(DELIVERY),
         )
@@ -598,6 +599,7 @@ class Agent:
             signer=self._identity.signer,
             log=self._log,
             bell=self._bells.audit,
+            on_loss=self.captures.doubt_after,
             reads=self._centre_reads.knows,
             yields=self._yielding(RECORDS),
         )

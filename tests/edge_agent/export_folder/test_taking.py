@@ -481,6 +481,25 @@ def test_a_file_whose_object_was_given_up_is_captured_again_by_itself(watched: W
     assert watched.watcher.state().waiting == 1
 
 
+def test_a_file_that_stays_here_is_captured_again_where_the_vault_lost_its_image(watched: Watched) -> None:
+    shutil.copyfile(CT.path, watched.folder / "1.dcm")
+    watched.settled()
+    (spooled,) = watched.host.spool.everything()
+    watched.receipt(spooled.object_id)
+    with watched.host.database.transaction() as connection:
+        watched.host.spool.forget(connection, spooled)
+    watched.host.spool.let_go(spooled)
+    watched.after_s(TIMING.rescan_s)
+    watched.after_s(TIMING.settle_s)
+    before = watched.captured()
+
+    watched.receipts.forget(spooled.object_id)
+    watched.after_s(TIMING.rescan_s)
+    watched.after_s(TIMING.settle_s)
+
+    assert (before, watched.captured()) == ([], [CT.dataset])
+
+
 def test_the_memory_for_a_full_folder_is_bounded(tmp_path: Path) -> None:
     watched = Watched(tmp_path, options={"most": 4})
     for number in range(19):
