@@ -402,6 +402,7 @@ class Agent:
             sop_hash_key=self._identity.config.sop_hash_key,
             captured=self.captures.instances,
             evidence=self.captures.receipts,
+            is_kept=self.captures.claims.is_kept,
             associate=lambda peer: ReportAssociation(peer, self._settings.dicom.ae_title, self._connect),
             policy=self.store.in_force,
             clock=self._clock,

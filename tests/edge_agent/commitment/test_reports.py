@@ -16,6 +16,7 @@ from pynetdicom.presentation import build_role
 
 from edge_agent.capture.association import Patience
 from edge_agent.capture.listener import DicomListener
+from edge_agent.commitment.judge import UNKNOWN_AFTER_LAST_CAPTURE
 from shared.audit.events import Event
 from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
 from shared.identity import ObjectId
@@ -216,6 +217,25 @@ def test_a_report_that_the_modality_refuses_comes_with_a_later_association_and_h
 
     assert world.store.waiting() == 0
     assert world.host.events().count(Event.COMMITMENT_REFUSED) == 2
+
+
+def test_what_was_captured_and_lost_on_this_host_is_a_failure_as_what_never_came(world: World) -> None:
+    heard = Told()
+    with world.running() as listener, associated(listener, heard) as association:
+        kept, lost = send(world, association, CT, MR)
+        spooled = world.host.spool.find(lost)
+        assert spooled is not None
+        world.host.spool.put_aside(spooled, "damaged")
+        world.host.spool.give_up(spooled)
+        world.receipt(kept)
+        ask(association, CT, MR)
+        world.host.clock.advance(UNKNOWN_AFTER_LAST_CAPTURE + timedelta(seconds=1))
+        world.bell.ring()
+        heard.wait()
+
+    ((event_type, report),) = heard.reports
+    assert (event_type, uids(report.ReferencedSOPSequence)) == (2, [CT.sop_instance])
+    assert [int(one.FailureReason) for one in report.FailedSOPSequence] == [0x0112]
 
 
 def test_a_class_that_is_not_the_instance_s_is_said(world: World) -> None:
