@@ -600,7 +600,7 @@ class Agent:
             signer=self._identity.signer,
             log=self._log,
             bell=self._bells.audit,
-            on_loss=self.captures.doubt_after,
+            on_loss=self._doubt_after,
             reads=self._centre_reads.knows,
             yields=self._yielding(RECORDS),
         )
@@ -613,6 +613,12 @@ class Agent:
             yields=self._yielding(RECORDS),
         )
         return own, moved
+
+    def _doubt_after(self, seq: int) -> None:
+        """Doubt all that rests on what the centre answered behind record `seq`: it was put back to an older state."""
+        with self.database.transaction():
+            self.captures.doubt_after(seq)
+            self._commitments.reconsider()
 
     def _make_witness(self) -> LogWitness:
         return LogWitness(

@@ -153,6 +153,23 @@ def test_weeks_and_a_restart_later_it_is_told_on_a_new_association(world: World)
     assert [event_type for event_type, _ in heard.reports] == [1]
 
 
+def test_what_was_decided_before_the_vault_was_put_back_is_not_said_before_it_holds_anew(world: World) -> None:
+    with world.running() as listener, associated(listener) as association:
+        (object_id,) = send(world, association, CT)
+        ask(association, CT)
+    world.receipt(object_id)
+    world.reporter.judge()
+    decided = world.desk.ready()
+    world.receipts.doubt([str(object_id)])
+    world.store.reconsider()
+    world.reporter.judge()
+    in_doubt = (world.desk.ready(), world.desk.take("CT1"))
+    world.receipt(object_id)
+    world.reporter.judge()
+
+    assert (decided, in_doubt, world.desk.ready()) == ({"CT1"}, (set(), None), {"CT1"})
+
+
 def test_a_modality_that_is_away_or_refuses_is_tried_again_without_end(world: World) -> None:
     there = free_port()
     world.enforce(modality("CT1", there))
