@@ -402,6 +402,7 @@ class Agent:
             sop_hash_key=self._identity.config.sop_hash_key,
             captured=self.captures.instances,
             evidence=self.captures.receipts,
+            is_kept=self.captures.claims.is_kept,
             associate=lambda peer: ReportAssociation(peer, self._settings.dicom.ae_title, self._connect),
             policy=self.store.in_force,
             clock=self._clock,
@@ -586,6 +587,7 @@ class Agent:
             policy=self.store.in_force,
             log=self._log,
             bell=self._bells.delivery,
+            reads=self._centre_reads.knows,
             brought=self.captures.moved,
             yields=self._yielding(DELIVERY),
         )
@@ -598,6 +600,7 @@ class Agent:
             signer=self._identity.signer,
             log=self._log,
             bell=self._bells.audit,
+            on_loss=self._doubt_after,
             reads=self._centre_reads.knows,
             yields=self._yielding(RECORDS),
         )
@@ -610,6 +613,12 @@ class Agent:
             yields=self._yielding(RECORDS),
         )
         return own, moved
+
+    def _doubt_after(self, seq: int) -> None:
+        """Doubt all that rests on what the centre answered behind record `seq`: it was put back to an older state."""
+        with self.database.transaction():
+            self.captures.doubt_after(seq)
+            self._commitments.reconsider()
 
     def _make_witness(self) -> LogWitness:
         return LogWitness(

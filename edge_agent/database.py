@@ -122,7 +122,7 @@ class Database:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
-            with _translated():
+            with translated():
                 yield
         except DatabaseDamaged as exc:
             self.on_damage(exc)
@@ -134,12 +134,12 @@ class ReadingDatabase:
 
     def __init__(self, path: Path) -> None:
         """Raises DatabaseUnavailable, DatabaseDamaged."""
-        with _translated():
+        with translated():
             self._connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
 
     def read(self, query: str, values: Sequence[object] = (), /) -> list[Any]:
         """Return the rows of what was committed last. Raises DatabaseUnavailable, DatabaseDamaged."""
-        with _translated():
+        with translated():
             return self._connection.execute(query, values).fetchall()
 
     def has(self, table: str) -> bool:
@@ -159,7 +159,8 @@ def _create(path: Path) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise DatabaseUnavailable or DatabaseDamaged in the place of what SQLite raises."""
     try:
         yield
     except (sqlite3.OperationalError, sqlite3.ProgrammingError) as exc:

@@ -21,7 +21,7 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.sanitize.intake import WipeIntake
 from control_plane.sanitize.orders import WipeOrders
 from control_plane.tlog.proofs import LogProofs
-from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
+from control_plane.vault.receive import NotHeld, ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.witnesses.gathering import Gathering
 from shared.audit import batch, checkpoint, packed
@@ -30,7 +30,7 @@ from shared.audit.tlog import witnessing
 from shared.enrolment import exchange
 from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalRequest, RenewalRequest
 from shared.errors import Malformed
-from shared.fleet import command, state
+from shared.fleet import command, receipt, state
 from shared.identity import CommandId, ObjectId
 from shared.sanitization import exchange as wipes_exchange
 from shared.sanitization import note, report
@@ -52,6 +52,7 @@ _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (ObjectOfAnotherHost, 403),
     (BatchOfAnotherHost, 403),
     (MoveOver, 403),
+    (NotHeld, 404),
     (StateReplayed, 409),
     (ObjectConflict, 409),
     (Malformed, 422),
@@ -96,8 +97,14 @@ def _add_deliveries(app: APIFlask, services: HostServices) -> None:
         """Take one sealed object file; the answer is the vault's signed receipt (docs/formats/sealed-object.md)."""
         host = services.identities.of(request, Act.DELIVER)
         size = _content_length(MAX_OBJECT_BYTES)
-        receipt = services.vault.receive(ObjectId.parse(object_id), host, request.stream, size)
-        return Response(receipt, content_type=_OCTETS)
+        signed = services.vault.receive(ObjectId.parse(object_id), host, request.stream, size)
+        return Response(signed, content_type=_OCTETS)
+
+    @app.get("/api/v1/objects/<object_id>")
+    def get_receipt(object_id: str) -> Response:
+        """Give the receipt of an object that is held once more (docs/formats/host-state.md)."""
+        services.identities.of(request, Act.DELIVER)
+        return Response(services.vault.receipt_of(ObjectId.parse(object_id)), content_type=_OCTETS)
 
     @app.post("/api/v1/audit/batches")
     def post_batch() -> dict[str, int]:
@@ -217,7 +224,7 @@ def _add_wipes(app: APIFlask, services: HostServices) -> None:
 
 
 def _says_what_it_reads(response: AnyResponse) -> AnyResponse:
-    response.headers[state.READS_HEADER] = ", ".join((*state.READS, packed.MEMBER))
+    response.headers[state.READS_HEADER] = ", ".join((*state.READS, packed.MEMBER, receipt.MEMBER))
     return response
 
 

@@ -25,7 +25,7 @@ from control_plane.moving.move import Move, Moves
 from control_plane.vault import conflicts, rows
 from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
-from control_plane.vault.object_store import ObjectStore, StoreUnavailable
+from control_plane.vault.object_store import BodyMissing, ObjectStore, StoreUnavailable
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -53,6 +53,12 @@ class ObjectConflict(IntegrityFailure):
 
     def __init__(self, object_id: ObjectId) -> None:
         super().__init__(f"object {object_id} is held already, with another capture record")
+        self.object_id = object_id
+
+
+class NotHeld(Refused):
+    def __init__(self, object_id: ObjectId) -> None:
+        super().__init__(f"the vault does not hold object {object_id}")
         self.object_id = object_id
 
 
@@ -152,6 +158,21 @@ class VaultIntake:
         if routes:
             self._ways_out.wake()
         return receipt
+
+    def receipt_of(self, object_id: ObjectId) -> bytes:
+        """Return the receipt of an object that is held, for a host that doubts it since our log went back.
+
+        It says nothing of an image, and nobody guesses an id. Raises NotHeld, StoreUnavailable, DatabaseUnavailable.
+        """
+        with snapshot(self._database) as session:
+            held = rows.held(session, object_id)
+        if held is None:
+            raise NotHeld(object_id)
+        try:
+            with self._store.open(object_id):
+                return held.receipt
+        except BodyMissing as exc:
+            raise NotHeld(object_id) from exc
 
     def _spool(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: _File) -> None:
         """Write the upload to `file`; of another host's object no more than the head, unless it is allowed now.

@@ -7,7 +7,7 @@ written, to the audit key of the policy in force.
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edge_agent.database import Database
@@ -166,6 +166,13 @@ class Journal:
         with self._database.transaction() as connection:
             tally: dict[str, int] = dict(connection.execute("SELECT event, n FROM tally").fetchall())
         return sum(tally.get(event.value, 0) for event in events)
+
+    def subjects_after(self, seq: int, event: Event) -> Iterator[str]:
+        """Yield the first subject of each record of `event` behind number `seq`; within a transaction."""
+        with self._database.transaction() as connection:
+            query = "SELECT subject FROM record WHERE seq > ? AND event = ? ORDER BY seq"
+            for (subject,) in connection.execute(query, (seq, event.value)):
+                yield subject
 
     def has_outcome(self, object_id: str) -> bool:
         """Return whether it is recorded that an object was captured or refused."""

@@ -51,15 +51,19 @@ class AuditUploader:
         signer: EvidenceSigner,
         log: Log,
         bell: Bell,
+        on_loss: Callable[[int], None] = lambda _held: None,
         reads: Callable[[str], bool] = lambda _member: False,
         yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
-        """`reads` says whether the centre named something among what it reads."""
+        """`on_loss` is told up to which record the centre holds what it had confirmed further: it was put back to an
+        older state, and may have lost anything that came since. `reads` says whether the centre named something among
+        what it reads.
+        """
         self._door, self._host_id, self._journal, self._signer = door, host_id, journal, signer
         self._log, self._spread, self._look_again_s = log, spread, look_again_s
-        self._yields, self._reads = yields, reads
+        self._on_loss, self._yields, self._reads = on_loss, yields, reads
         self._refused = ""  # why the centre refused last, so that it is recorded once
         self.bell = bell
 
@@ -131,9 +135,11 @@ class AuditUploader:
         oldest = self._journal.oldest()
         if held + 1 < oldest:
             lost = RecordsLetGo(held, oldest)
-            self._note(str(lost))
+            if self._note(str(lost)):
+                self._on_loss(held)
             raise lost
         self._log.event("audit.gap", held=held)
+        self._on_loss(held)  # first: a stop between the two finds the loss again
         self._journal.acknowledge(held)
 
     def _post(self, batch: Batch) -> Answer:
@@ -141,14 +147,16 @@ class AuditUploader:
             return self._door.post(PATH, pack(batch), "application/octet-stream")
         return self._door.post(PATH, batch.encode(), "application/json")
 
-    def _note(self, reason: str) -> None:
+    def _note(self, reason: str) -> bool:
+        """Record why the centre refused, unless that is recorded; return whether it was new."""
         if reason == self._refused:
-            return
+            return False
         self._refused = reason
         who = (Participant("host", str(self._host_id), True),)
         self._journal.record(
             Happening(Event.AUDIT_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, reason=reason)
         )
+        return True
 
 
 def held_by(answer: Answer) -> int | None:

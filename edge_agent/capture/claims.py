@@ -40,7 +40,7 @@ class Claims:
     def __init__(
         self, instances: Instances, is_kept: Callable[[ObjectId], bool], is_safe: Callable[[ObjectId], bool]
     ) -> None:
-        self._instances, self._is_kept, self._is_safe = instances, is_kept, is_safe
+        self._instances, self.is_kept, self.is_safe = instances, is_kept, is_safe
         self._lock = threading.Lock()
         self._open: dict[bytes, list[Claim]] = {}
 
@@ -52,7 +52,7 @@ class Claims:
                 found = self._judged(uid_hash, dataset_sha256, object_id, lost)
             if isinstance(found, threading.Event):
                 found.wait()
-            elif isinstance(found, Repeated) and not self._is_safe(found.object_id):
+            elif isinstance(found, Repeated) and not self.is_safe(found.object_id):
                 lost.add(found.object_id)
             else:
                 return found
@@ -66,7 +66,7 @@ class Claims:
                 return other.ended
         conflicts = [other.object_id for other in on_their_way]
         for instance in self._instances.of(uid_hash):
-            if instance.object_id in lost or not self._is_kept(instance.object_id):
+            if instance.object_id in lost or not self.is_kept(instance.object_id):
                 continue
             if instance.dataset_sha256 == dataset_sha256:
                 return Repeated(instance.object_id)

@@ -3,6 +3,9 @@
 Whatever lies whole in the spool is captured, whether or not its modality was told so; what does not is refused. Each
 has one outcome in the journal when this has run. What was brought from another host has its outcome in that one's
 journal, and counts here only once its import has registered it: the rest is left to the import, which is repeated.
+
+A journal without a record beside images is none that took them: the database was lost, and with it who was told what.
+Then everything whole is captured, also what this host owed to archives: the vault gets it, and they do not.
 """
 
 from collections import Counter
@@ -29,6 +32,7 @@ from shared.sealing.record import CaptureRecord, record_digest
 from shared.signing import EvidencePublicKey
 
 _RECOVERED = "recovered after restart"
+_FROM_OWED = "recovered without the database it was entered in; no archive gets it from this host"
 _UNFINISHED = "unfinished when the agent stopped; nothing whole of it is here"
 _UNKNOWN = Note("", "")
 
@@ -53,14 +57,15 @@ class Recovery:
 
         Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
-        unread = self._register_segments()
-        self._register_files()
+        is_new = self.journal.head().seq == 0
+        unread = self._register_segments(is_new=is_new)
+        self._register_files(is_new=is_new)
         self._count_segments(unread)
         self._name_what_is_missing()
         self._refuse_the_rest(unread)
         return unread
 
-    def _register_segments(self) -> Mapping[int, int]:
+    def _register_segments(self, *, is_new: bool) -> Mapping[int, int]:
         complete = self.spool.catalogue.complete_segments()
         unread = Counter[int]()
         for name in self.spool.segments.names():
@@ -70,7 +75,8 @@ class Recovery:
                 if head is None:
                     unread[name.number] += 1
                 elif not self.spool.catalogue.knows(place, head.number):
-                    self._register_entry(Spooled(self._number(head), _nameless(head), head.object_bytes, place), head)
+                    spooled = Spooled(self._number(head), _nameless(head), head.object_bytes, place)
+                    self._register_entry(spooled, head, is_new=is_new)
         for number, blocks in unread.items():
             self.log.event("spool.unreadable", segment=number, blocks=blocks)
             self._record(
@@ -86,7 +92,7 @@ class Recovery:
         self.spool.number_from(number)
         return number
 
-    def _register_entry(self, spooled: Spooled, head: EntryHead) -> None:
+    def _register_entry(self, spooled: Spooled, head: EntryHead, *, is_new: bool) -> None:
         if _says_brought(head):
             self.log.event("spool.import-unfinished", number=head.number)
             return
@@ -96,7 +102,7 @@ class Recovery:
                 verify_entry(head, small_parts(source, parts))
                 record = verify_whole(source, parts, self.key)
             note = Note.parse(head.note)
-            if note.owed or self.spool.catalogue.find(record.object_id) is not None:
+            if (note.owed and not is_new) or self.spool.catalogue.find(record.object_id) is not None:
                 # Owed, it would be registered had it been acknowledged, and cannot be forwarded without its box.
                 return
         except (Malformed, IntegrityFailure, OSError) as exc:
@@ -109,11 +115,12 @@ class Recovery:
             return
         self._register(replace(spooled, object_id=record.object_id), parts, record, note)
 
-    def _register_files(self) -> None:
+    def _register_files(self, *, is_new: bool) -> None:
         for spooled in self.spool.unregistered_files():
             note = self._note_beside(spooled)
             # A power cut may take a note and leave its file, so the note is not asked alone.
-            counts = not self.is_brought(spooled.object_id) and (note is None or note.counts_unregistered)
+            counts = note is None or note.counts_unregistered or (is_new and not note.brought)
+            counts = counts and not self.is_brought(spooled.object_id)
             has_left = self.spool.catalogue.find(spooled.object_id) is not None
             if has_left or self.has_receipt(spooled.object_id) or not counts:
                 self.spool.revoke(spooled, note or _UNKNOWN)
@@ -148,7 +155,7 @@ class Recovery:
             Outcome.SUCCESS,
             (*sender, Participant("host", str(self.host_id), not sender)),
             what,
-            _RECOVERED,
+            _FROM_OWED if note is not None and note.owed else _RECOVERED,
         )
         self.entries.enter([Captured(spooled, claim, note or _UNKNOWN, happening)])
         self.log.event("spool.recovered", object=str(record.object_id))

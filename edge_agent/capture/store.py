@@ -19,6 +19,7 @@ from edge_agent.spool.catalogue import HERE
 from edge_agent.spool.reader import SpoolReader
 from edge_agent.spool.spool import Spool
 from edge_agent.spool.verifier import Finding, SpoolVerifier
+from shared.audit.events import Event
 from shared.identity import HostId, ObjectId
 from shared.signing import EvidencePublicKey
 
@@ -46,7 +47,7 @@ class CaptureStore:
         self.spool = Spool(folder, database, **spool)
         self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
         self.claims = Claims(
-            self.instances, lambda name: self.spool.holds(name) or self.receipts.holds(name), self._is_safe
+            self.instances, lambda name: self.spool.holds(name) or self.receipts.mentions(name), self._is_safe
         )
         self.entries = Entries(database, journal, self.spool, self.instances, self.claims, owe)
 
@@ -66,6 +67,11 @@ class CaptureStore:
         ).run()
         self.moved.forget_unfinished()
         return unread
+
+    def doubt_after(self, seq: int) -> None:
+        """Doubt that the vault still holds what the journal says, behind record `seq`, that it took."""
+        with self.database.transaction():
+            self.receipts.doubt(self.journal.subjects_after(seq, Event.IMAGE_DELIVERED))
 
     def _is_safe(self, object_id: ObjectId) -> bool:
         """Return whether the vault has an object, or this host has it whole: its modality will hear that it is safe."""

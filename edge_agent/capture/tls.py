@@ -112,7 +112,8 @@ def server_context(file: Path, trust: str) -> ssl.SSLContext:
     """Return the context of a server that asks for a certificate chaining to `trust`. Raises DicomTlsUnusable."""
     context = _profile(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), file, trust)
     context.verify_mode = ssl.CERT_REQUIRED
-    # Each connection proves its certificate anew: a resumed session would outlive the trust it was made under.
+    # Each connection proves its certificate anew. By the id of TLS 1.2 a session may still be resumed, for two hours:
+    # OpenSSL keeps it in this context, which ends with the trust that it was made under.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
     return context

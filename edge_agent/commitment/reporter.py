@@ -65,7 +65,11 @@ class Pauses:
 
 
 class CommitmentReporter:
-    """A part of the agent. `evidence` is what a test replaces to see that nothing is committed without a receipt."""
+    """A part of the agent. `evidence` is what a test replaces to see that nothing is committed without a receipt.
+
+    `is_kept` says whether host or vault still has an object. What neither has is like what was never captured: it will
+    not be committed, and its modality has to hear that while it may still have it.
+    """
 
     name = "commitment-reporter"
 
@@ -78,6 +82,7 @@ class CommitmentReporter:
         sop_hash_key: bytes,
         captured: Captured,
         evidence: Evidence,
+        is_kept: Callable[[ObjectId], bool],
         associate: Callable[[Peer], Bringer],
         policy: Callable[[], PolicyDocument | None],
         clock: Clock,
@@ -88,7 +93,8 @@ class CommitmentReporter:
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._desk, self._store, self._database, self._sop_hash_key = desk, store, database, sop_hash_key
-        self._captured, self._evidence, self._associate, self._policy = captured, evidence, associate, policy
+        self._captured, self._evidence, self._is_kept = captured, evidence, is_kept
+        self._associate, self._policy = associate, policy
         self._clock, self._log, self._pauses = clock, log, pauses
         self._monotonic, self._spread = monotonic, spread
         self._since_s: dict[str, float] = {}  # AE title: since when a report waits that nobody delivers
@@ -160,7 +166,8 @@ class CommitmentReporter:
 
     def _held(self, reference: Reference) -> list[Held]:
         instances = self._captured.of(hash_sop_instance(self._sop_hash_key, reference.sop_instance_uid))
-        return [Held(each.sop_class_uid, self._evidence.holds(each.object_id)) for each in instances]
+        kept = [each for each in instances if self._is_kept(each.object_id)]
+        return [Held(each.sop_class_uid, self._evidence.holds(each.object_id)) for each in kept]
 
     def _welcome_back(self, now_s: float) -> None:
         """Note how those fared that are back, and when to try again."""

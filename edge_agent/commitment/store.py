@@ -119,6 +119,13 @@ class CommitmentStore:
                 [(verdict.value, request_id, position) for position, verdict in verdicts.items()],
             )
 
+    def reconsider(self) -> None:
+        """Take back that instances are committed, where no report has said so: the vault may have lost them since."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE commitment_reference SET outcome = NULL WHERE outcome = ?", (Verdict.COMMITTED.value,)
+            )
+
     def report(self, request_id: str) -> Report | None:
         """Return the report on a request of which everything is decided; None: it is not, or is closed."""
         with self._database.transaction() as connection:

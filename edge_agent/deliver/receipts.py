@@ -1,13 +1,21 @@
-"""The vault's receipts, kept: with one in hand an object may leave the spool."""
+"""The vault's receipts, kept: with one in hand an object may leave the spool.
 
-from collections.abc import Callable
+A vault that was put back to an older state may have lost what it answered for. Its receipts from the time that is
+missing are in doubt until it has said which of them still hold; meanwhile nobody is told that such an image is safe.
+"""
+
+from collections.abc import Callable, Iterable
 
 from edge_agent.database import Database
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from shared.signing import claimed_payload
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS receipt (object TEXT PRIMARY KEY, signed BLOB NOT NULL) STRICT;"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS receipt (object TEXT PRIMARY KEY, signed BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS receipt_in_doubt (object TEXT PRIMARY KEY) STRICT;
+"""
+_HELD = "FROM receipt WHERE object = ? AND object NOT IN (SELECT object FROM receipt_in_doubt)"
 
 
 class Receipts:
@@ -28,14 +36,44 @@ class Receipts:
         """Raises DatabaseUnavailable."""
         with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO receipt VALUES (?, ?)", (str(receipt.object_id), signed))
+            connection.execute("DELETE FROM receipt_in_doubt WHERE object = ?", (str(receipt.object_id),))
 
     def holds(self, object_id: ObjectId) -> bool:
+        """Return whether the vault answers for an object, and nothing casts doubt on that."""
+        return bool(self._database.read(f"SELECT 1 {_HELD}", (str(object_id),)))
+
+    def mentions(self, object_id: ObjectId) -> bool:
+        """Return whether the vault answers for an object, or did and was not asked again yet."""
         return bool(self._database.read("SELECT 1 FROM receipt WHERE object = ?", (str(object_id),)))
+
+    def doubt(self, objects: Iterable[str]) -> None:
+        """Doubt the receipts of these, as far as there are any."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO receipt_in_doubt SELECT object FROM receipt WHERE object = ?",
+                ((name,) for name in objects),
+            )
+
+    def doubted(self, most: int) -> list[tuple[ObjectId, bytes]]:
+        """Return objects whose receipts are in doubt, each with the SHA-256 of its capture record."""
+        rows = self._database.read("SELECT object, signed FROM receipt_in_doubt JOIN receipt USING (object) LIMIT ?",
+                                   (most,))  # fmt: skip
+        return [(ObjectId.parse(name), _record_in(signed)) for name, signed in rows]
+
+    def forget(self, object_id: ObjectId) -> None:
+        """The vault does not hold the object any more."""
+        with self._database.transaction() as connection:
+            for table in ("receipt", "receipt_in_doubt"):
+                connection.execute(f"DELETE FROM {table} WHERE object = ?", (str(object_id),))  # noqa: S608  ours
 
     def record_of(self, object_id: ObjectId) -> bytes | None:
         """Return the SHA-256 of the capture record for which the vault answers, None where it answers for none.
 
         What is kept here was verified before. Raises Malformed, DatabaseUnavailable, DatabaseDamaged.
         """
-        rows = self._database.read("SELECT signed FROM receipt WHERE object = ?", (str(object_id),))
-        return Receipt.parse(claimed_payload(rows[0][0])).record_sha256 if rows else None
+        rows = self._database.read(f"SELECT signed {_HELD}", (str(object_id),))
+        return _record_in(rows[0][0]) if rows else None
+
+
+def _record_in(signed: bytes) -> bytes:
+    return Receipt.parse(claimed_payload(signed)).record_sha256

@@ -29,7 +29,7 @@ from edge_agent.spool.segment import unavailable
 from edge_agent.spool.spool import Spool
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
-from shared.fleet.receipt import verify_receipt
+from shared.fleet.receipt import MEMBER, path_of, verify_receipt
 from shared.identity import HostId, ObjectId
 from shared.policy.document import PolicyDocument
 from shared.sealing import object_file
@@ -37,6 +37,7 @@ from shared.sealing.record import record_digest
 
 _LOOK_AGAIN_S = 60.0  # for what can be read again, or was let wait again by a person
 _UNREADABLE_S, _UNREADABLE_MOST_S = 60.0, 3600.0
+_ASKED_AT_ONCE = 64
 
 
 class Delivery(Enum):
@@ -46,7 +47,7 @@ class Delivery(Enum):
     NOT_ALLOWED = "of another host, and not allowed now"
 
 
-FORBIDDEN = 403
+FORBIDDEN, _NOT_FOUND = 403, 404
 NOT_ALLOWED = "the centre has nobody's word that this host may deliver it (leadglass-server spool allow)"
 
 
@@ -89,7 +90,8 @@ class NoReceiptKey(Unavailable):
 class DeliveryUploader:
     """A part of the agent: sends whenever something waits, and holds back when the vault does not answer.
 
-    `is_owed` says whether this host still owes an object to an archive, so that it stays although the vault has it.
+    `is_owed` says whether this host still owes an object to an archive, so that it stays although the vault has it;
+    `reads` whether the centre named something among what it reads.
     """
 
     name = "delivery"
@@ -108,6 +110,7 @@ class DeliveryUploader:
         log: Log,
         bell: Bell,
         brought: Brought,
+        reads: Callable[[str], bool] = lambda _member: False,
         yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
@@ -115,7 +118,7 @@ class DeliveryUploader:
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
-        self._is_owed, self._yields = is_owed, yields
+        self._is_owed, self._reads, self._yields = is_owed, reads, yields
         self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
         self._brought = brought
@@ -135,7 +138,7 @@ class DeliveryUploader:
                     # All that is owed is gone through: with an archive away for days not once for each image.
                     self._look_s = self._monotonic() + self._look_again_s
                 self._yields(stop)
-                if self.deliver_oldest() is Delivery.NOTHING:
+                if self.deliver_oldest() is Delivery.NOTHING and not self.ask_about_doubted():
                     self.bell.sleep(self._look_again_s)
                     self._look_s = 0.0
                 failures = 0
@@ -171,7 +174,8 @@ class DeliveryUploader:
             self._log.event("delivery.not-allowed", object=str(spooled.object_id), host=str(exc.host))
             return Delivery.NOT_ALLOWED
         except (DoorRefused, Malformed) as exc:
-            self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, spooled, why(exc)))
+            refused = self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, spooled.object_id, why(exc))
+            self._journal.record(refused)
             self._spool.put_aside(spooled, why(exc))
             self._log.event("delivery.refused", object=str(spooled.object_id), why=why(exc))
             return Delivery.REFUSED
@@ -192,10 +196,40 @@ class DeliveryUploader:
     def let_go_of_what_is_owed_no_more(self) -> None:
         """Let go of objects that the vault has and that every archive has by now, or that a person gave up."""
         for row in self._spool.rows(State.OWED):
-            if not self._is_owed(row.spooled.object_id):
-                with self._database.transaction() as connection:
-                    self._spool.forget(connection, row.spooled)
-                self._let_go(row.spooled)
+            object_id = row.spooled.object_id
+            with self._database.transaction() as connection:
+                if self._is_owed(object_id) or not self._receipts.holds(object_id):
+                    continue
+                self._spool.forget(connection, row.spooled)
+            self._let_go(row.spooled)
+
+    def ask_about_doubted(self) -> bool:
+        """Ask the vault about some of the receipts that are in doubt; return whether there were any.
+
+        What it does not hold any more is captured anew when it is sent again, and delivered again where it is still
+        here. Raises like `deliver_oldest`.
+        """
+        doubted = self._receipts.doubted(_ASKED_AT_ONCE) if self._reads(MEMBER) else []
+        for object_id, record_sha256 in doubted:
+            answer = self._door.get(path_of(object_id))
+            if answer.status == _NOT_FOUND:
+                self._void(object_id)
+                continue
+            if (policy := self._policy()) is None:
+                raise NoReceiptKey
+            signed = accepted(self._door.name, answer).body
+            self._receipts.keep(verify_receipt(signed, policy.receipt_key, object_id, record_sha256), signed)
+        return bool(doubted)
+
+    def _void(self, object_id: ObjectId) -> None:
+        """Note that the vault lost what it had answered for."""
+        row, reason = self._spool.catalogue.find(object_id), "the vault does not hold it any more"
+        with self._database.transaction() as connection:
+            self._receipts.forget(object_id)
+            self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, object_id, reason))
+            if row is not None and row.state is State.OWED:
+                self._spool.deliver_again(connection, row.spooled)
+        self._log.event("delivery.lost-there", object=str(object_id))
 
     def let_go_of_what_was_discarded(self) -> None:
         """Let go of objects that a person called worthless; one that cannot be deleted holds up nobody."""
@@ -253,7 +287,7 @@ class DeliveryUploader:
             digest = record_digest(object_file.parse(source).record)
             size_bytes = source.seek(0, 2)
             source.seek(0)
-            answer = self._door.put_file(f"/api/v1/objects/{spooled.object_id}", source, size_bytes)
+            answer = self._door.put_file(path_of(spooled.object_id), source, size_bytes)
         if answer.status == FORBIDDEN and (source_host := self._brought.source_of(spooled.object_id)) is not None:
             raise NotAllowedNow(source_host)
         signed = accepted(self._door.name, answer).body
@@ -264,7 +298,7 @@ class DeliveryUploader:
         with self._database.transaction() as connection:
             self._receipts.keep(receipt, signed)
             what = Subject("record", digest.hex())
-            self._journal.record(self._happening(Event.IMAGE_DELIVERED, Outcome.SUCCESS, spooled, "", what))
+            self._journal.record(self._happening(Event.IMAGE_DELIVERED, Outcome.SUCCESS, spooled.object_id, "", what))
             stays = self._release(connection, spooled)
         self._receipts.announce()
         return stays
@@ -275,7 +309,8 @@ class DeliveryUploader:
         pause_s = _UNREADABLE_S if before is None else min(2 * before.pause_s, _UNREADABLE_MOST_S)
         if before is None:
             with self._database.transaction() as connection:
-                self._journal.record(self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled, reason))
+                damaged = self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled.object_id, reason)
+                self._journal.record(damaged)
                 self._spool.note_unreadable(connection, spooled, reason)
         self._unreadable[spooled.number] = _HeldUp(self._monotonic() + pause_s, pause_s)
         self._log.event("delivery.unreadable", object=str(spooled.object_id), why=reason)
@@ -283,14 +318,13 @@ class DeliveryUploader:
     def _note_bad_receipt(self, spooled: Spooled, reason: str) -> None:
         note = f"{spooled.object_id} {reason}"
         if note != self._noted:
-            self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.MAJOR_FAILURE, spooled, reason))
+            refused = self._happening(Event.DELIVERY_REFUSED, Outcome.MAJOR_FAILURE, spooled.object_id, reason)
+            self._journal.record(refused)
             self._noted = note
 
-    def _happening(self, event: Event, outcome: Outcome, spooled: Spooled, reason: str, *what: Subject) -> Happening:
+    def _happening(self, event: Event, outcome: Outcome, object_id: ObjectId, reason: str, *what: Subject) -> Happening:
         who = (Participant("host", str(self._host_id), True),)
-        return Happening(
-            event, Action.EXECUTE, outcome, who, (Subject("object", str(spooled.object_id)), *what), reason
-        )
+        return Happening(event, Action.EXECUTE, outcome, who, (Subject("object", str(object_id)), *what), reason)
 
 
 class UnreadableReceipt(IntegrityFailure):

@@ -71,17 +71,27 @@ class Taker:
             self._set_aside(file, name, known, State.REFUSED, exc)
         return _LEFT_ALONE
 
+    def is_lost(self, entry: Entry) -> bool:
+        """Return whether neither host nor vault has the image any more that a file was captured as."""
+        return entry.object_id is not None and not self._pipeline.claims.is_kept(entry.object_id)
+
     def _same_as_before(self, file: File, known: Entry | None) -> Entry | None:
-        """Return the entry whose bytes these are, if there is one: the file's own, or that of its former name."""
+        """Return the entry whose bytes these are, if there is one: the file's own, or that of its former name.
+
+        One whose image is not whole, with host or vault, is none: the file may be the only good copy.
+        """
         digest: bytes | None = None
         for entry in (known, self._ledger.twin(file.stamp)):
             if entry is not None and entry.file_sha256 is not None:
                 digest = digest or self._reader.digest(self._tree, file)
-                if digest == entry.file_sha256:
+                if digest == entry.file_sha256 and self._is_safe(entry):
                     if entry is known and entry.noted:
                         return entry
                     return replace(entry, state=State.CAPTURED, noted=False)
         return None
+
+    def _is_safe(self, entry: Entry) -> bool:
+        return entry.object_id is not None and self._pipeline.claims.is_safe(entry.object_id)
 
     def _read(self, file: File, name: bytes, known: Entry | None, *, out_of_patience: bool) -> Taken:
         if known is not None and known.state is State.UNREADABLE:

@@ -366,7 +366,12 @@ class ExportFolderWatcher:
         name, today = self._ledger.name(self._ae_title, file.path), self._today()
         entry = self._ledger.find(name)
         self._cut_short.pop(name, None)
-        if entry is None or not entry.is_of(file.stamp) or entry.state is State.UNREADABLE:
+        if (
+            entry is None
+            or not entry.is_of(file.stamp)
+            or entry.state is State.UNREADABLE
+            or self._taker.is_lost(entry)
+        ):
             self._settling.see(file.path, file.stamp, Word.FOUND, self._monotonic())
             return
         if entry.seen_day != today:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from edge_agent.config import AgentFolder, HostConfig, load_enrolment
-from edge_agent.database import DatabaseUnavailable
+from edge_agent.database import translated
 from edge_agent.enrol.standing import LocalStanding, read_standing
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
@@ -139,7 +139,7 @@ class _Remembered:
 
 
 def read_status(folder: AgentFolder) -> LocalStatus:
-    """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable."""
+    """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable, DatabaseDamaged."""
     enrolment = load_enrolment(folder)
     # Before the database: an image leaves here once it stands there, so it is seen in one of them at least.
     coming_in = count(folder.spool / "attempts")
@@ -178,15 +178,12 @@ def read_status(folder: AgentFolder) -> LocalStatus:
 
 
 def _remembered(folder: AgentFolder, config: HostConfig) -> _Remembered:
-    """Raises DatabaseUnavailable."""
+    """Raises DatabaseUnavailable, DatabaseDamaged."""
     if not folder.database.exists():
         return _Remembered(read_standing(None, folder), tuple(LocalLayer(layer, 0, 0) for layer in config.layers))
-    try:
-        with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("BEGIN")  # all of one moment
-            return _read(connection, folder, config)
-    except sqlite3.Error as exc:
-        raise DatabaseUnavailable(str(exc)) from exc
+    with translated(), closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
+        connection.execute("BEGIN")  # all of one moment
+        return _read(connection, folder, config)
 
 
 def _read(connection: sqlite3.Connection, folder: AgentFolder, config: HostConfig) -> _Remembered:

@@ -203,6 +203,10 @@ class Spool:
         """Note that the vault has an object which this host still owes to an archive."""
         self.catalogue.change(connection, spooled, State.OWED)
 
+    def deliver_again(self, connection: Connection, spooled: Spooled) -> None:
+        """Note that the vault does not have an object any more that is still here."""
+        self.catalogue.change(connection, spooled, State.WAITING)
+
     def let_go(self, spooled: Spooled) -> None:
         """Give up the room of an object that the catalogue has forgotten. Raises SpoolUnavailable."""
         with self._lock:

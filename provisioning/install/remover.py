@@ -155,6 +155,8 @@ class Remover:
         folder = AgentFolder(self._at(data))
         if not folder.spool.exists():
             return
+        if not folder.database.exists():
+            raise ImagesWait(data, "whether an image waits there cannot be told: the database of its spool is gone")
         try:
             status = read_status(folder)
         except (Refused, Unavailable, IntegrityFailure) as exc:

@@ -143,7 +143,10 @@ def _disks(site: Site, facts: Facts) -> Iterator[Finding]:
         yield _passed("swap-encryption", "there is no swap")
     else:
         yield min((_place("swap-encryption", swap) for swap in disks.swaps), key=lambda one: _WORST.index(one.verdict))
-    if disks.space.unseen:
+    if disks.spool.lies_on == lies_on.MEMORY:
+        reason = f"{disks.spool.name} lies in memory: images that were acknowledged are gone when the power is"
+        yield _failed("free-space", reason, "put it on a disk; sealed images lie there until the vault has them")
+    elif disks.space.unseen:
         yield _unknown("free-space", f"{disks.space.folder}: {disks.space.unseen}")
     else:
         free_gib = disks.space.free_bytes >> 30

@@ -9,6 +9,14 @@ from shared.fields import Fields
 from shared.identity import ObjectId
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
+# What a centre that gives a receipt out again names among the things that it reads.
+MEMBER = "receipts"
+
+
+def path_of(object_id: ObjectId) -> str:
+    """Return where the host door takes an object, and gives its receipt again."""
+    return f"/api/v1/objects/{object_id}"
+
 
 class ReceiptMismatch(IntegrityFailure):
     def __init__(self, object_id: ObjectId) -> None:

@@ -232,7 +232,13 @@ class Centre:
         if object_id in self.objects and self.objects[object_id] != sealed:
             return 409, b"{}"
         self.objects[object_id] = sealed
-        receipt = Receipt(stored.object_id, record_digest(parts.record), datetime(2026, 3, 1, tzinfo=UTC))
+        return self.receipt_of(object_id)
+
+    def receipt_of(self, object_id: str) -> tuple[int, bytes]:
+        if object_id not in self.objects:
+            return 404, b"{}"
+        parts = object_file.parse(BytesIO(self.objects[object_id]))
+        receipt = Receipt(parts.binding.object_id, record_digest(parts.record), datetime(2026, 3, 1, tzinfo=UTC))
         return 200, sign_receipt(receipt, self.receipt_signer or self.receipts)
 
     def take_batch(self, host: str, data: bytes) -> tuple[int, bytes]:
@@ -326,6 +332,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, centre.authority.pem)
         if self.path == "/roots.pem":
             return self._answer(200, centre.roots_pem or centre.authority.pem)
+        if self.path.startswith("/api/v1/objects/"):
+            return self._answer(*centre.receipt_of(self.path.rpartition("/")[2]))
         parts = {f"/api/v1/policy/layers/{layer}": bundle for layer, bundle in centre.parts.items()}
         data = {
             **parts,

@@ -222,6 +222,10 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert wait_until(
                 lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified", 120
             )
+            # What the lost machine had answered for is not answered for any more: sent again, it is captured again.
+            assert send(first, AFTERWARDS) == 0
+            assert wait_until(lambda: len(site.objects()) == 6, 120) is not None
+            assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST, THIRDS, AFTERWARDS)
             site.on_the_machine("settle-restore", "--reason", "CT 1 sent it again from the console").succeeded()
 
             assert not any("restore" in gap or lost in gap for gap in site.gaps())

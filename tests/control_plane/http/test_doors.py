@@ -83,7 +83,14 @@ def test_a_host_that_enrolled_is_let_in(door: Open, host: EnrolledHost, trusting
     answer = door.hosts(context, "GET", "/api/v1/policy/head")
     assert answer.status == 404
     assert problem(answer)["detail"] == "no policy is published yet"
-    assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch", "as agents ask before they tell"
+    assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch, receipts", "as agents ask before they tell"
+
+
+def test_a_host_is_told_that_an_object_is_not_held(door: Open, host: EnrolledHost, trusting: Trusting) -> None:
+    context = host.identify(trusting(), host.answer.tls_certificate, host.tls)
+
+    answer = door.hosts(context, "GET", f"/api/v1/objects/{'0' * 32}")
+    assert (answer.status, problem(answer)["error"]) == (404, "NotHeld")
 
 
 def test_audit_records_are_taken_as_json_and_packed(door: Open, host: EnrolledHost, trusting: Trusting) -> None:

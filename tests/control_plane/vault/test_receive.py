@@ -27,7 +27,7 @@ from control_plane.keys.store import KeyStore
 from control_plane.vault.key_ring import KeyNotForThis
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.object_store import BodyConflict, ObjectStore, StoreUnavailable
-from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, UploadBroken
+from control_plane.vault.receive import NotHeld, ObjectConflict, ObjectOfAnotherHost, UploadBroken
 from shared.audit.events import Event, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fleet.receipt import verify_receipt
@@ -77,6 +77,22 @@ def test_returns_a_receipt_for_exactly_this_object(bench: Bench, host: HostBench
     held = verify_receipt(receipt, bench.receipts.public, image.object_id, record_digest(image.record))
     assert held.received == bench.clock.now()
     assert bench.read(image) == image.dataset
+
+
+def test_what_is_held_is_receipted_again_and_what_was_lost_is_not_whether_row_or_body(
+    bench: Bench, host: HostBench
+) -> None:
+    held, without_body, without_row = host.seal(), host.seal(), host.seal()
+    receipts = [bench.receive(image) for image in (held, without_body)]
+
+    bench.body(without_body.object_id).unlink()
+
+    assert bench.intake.receipt_of(held.object_id) == receipts[0]
+    for lost in (without_body, without_row):
+        with pytest.raises(NotHeld):
+            bench.intake.receipt_of(lost.object_id)
+    assert bench.receive(without_body) == receipts[1]
+    assert bench.intake.receipt_of(without_body.object_id) == receipts[1]
 
 
 def test_an_object_that_came_at_a_whole_second_is_found_by_its_time(bench: Bench, host: HostBench) -> None:

@@ -111,6 +111,23 @@ def test_a_centre_that_lost_records_is_brought_up_again(centre: Centre, host: Ho
     assert arrived(centre) == [1, 2, 3, 4, 5, 6]
 
 
+def test_who_has_to_know_is_told_what_a_centre_lost_and_nothing_where_an_answer_was_lost(
+    centre: Centre, host: Host, upload: AuditUploader
+) -> None:
+    told = list[int]()
+    vars(upload)["_on_loss"] = told.append
+    for _ in range(5):
+        host.journal.record(STARTED)
+    upload.send_next()
+    host.journal.acknowledge(3)
+    upload.send_next()
+    before = list(told)
+    del centre.audit[2:]
+    upload.is_behind()
+
+    assert (before, told, host.journal.acknowledged()) == ([], [2], 2)
+
+
 def test_a_centre_that_lost_records_learns_of_them_though_nothing_new_happens(
     centre: Centre, host: Host, upload: AuditUploader
 ) -> None:
@@ -130,12 +147,14 @@ def test_a_centre_that_lost_what_it_had_confirmed_and_is_let_go_is_told_so_once_
     for _ in range(6):
         upload._journal.record(STARTED)
     upload.send_next()
+    told = list[int]()
+    vars(upload)["_on_loss"] = told.append
     del centre.audit[1:]
     for ask in (upload.is_behind, upload.send_next, upload.is_behind):
         with pytest.raises(RecordsLetGo, match="lost records 2 to 3"):
             ask()
 
-    assert arrived(centre) == [1]
+    assert (arrived(centre), told) == ([1], [1])
     assert host.events().count(Event.AUDIT_REFUSED) == 1
     assert host.journal.acknowledged() == 6
 

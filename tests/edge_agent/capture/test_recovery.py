@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture.pipeline import ImageHeader
+from edge_agent.capture.pipeline import Capture, ImageHeader
 from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.database import DatabaseUnavailable
+from edge_agent.forward.queue import Forward
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.entry import BLOCK_BYTES
 from edge_agent.spool.errors import SpoolUnavailable
-from shared.audit.events import Event
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from tests.fakes.centre import open_object
@@ -64,6 +65,33 @@ def test_an_entry_that_is_whole_is_captured(host: Host) -> None:
     (record,) = host.records()
     assert (record.event, record.what[0].name) == (Event.IMAGE_CAPTURED, str(object_id))
     assert record.reason == "recovered after restart"
+
+
+@pytest.mark.parametrize("size", [40_000, 2 << 20], ids=["in a segment", "a file of its own"])
+@pytest.mark.parametrize("is_lost", [True, False], ids=["the database is lost", "a control: it is not"])
+def test_where_the_database_is_lost_everything_whole_is_captured_also_what_archives_were_owed(
+    host: Host, monkeypatch: pytest.MonkeyPatch, size: int, is_lost: bool
+) -> None:
+    host.journal.record(Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS))
+    vars(host.captures.entries)["_owe"] = lambda _connection, _forward: None
+    monkeypatch.setattr(Capture, "_second_wrap", lambda its, _: Forward(its._sealer.binding.object_id, ("pacs",), b""))
+    object_id = host.capture(bytes(size))
+    host.database.close()
+    if is_lost:
+        for path in host.folder.glob("agent.sqlite*"):
+            path.unlink()
+        host.open()
+    else:
+        host.open()
+        with host.database.transaction() as connection:
+            connection.execute("DELETE FROM spooled")  # as before it was registered
+    host.recover()
+
+    waiting = [spooled.object_id for spooled in host.spool.everything()]
+    assert waiting == ([object_id] if is_lost else [])
+    if is_lost:
+        (record,) = host.records()
+        assert "no archive gets it" in record.reason
 
 
 def torn_at(entry_bytes: int) -> list[int]:

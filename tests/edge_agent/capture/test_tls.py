@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from edge_agent.capture.certificate import make
 from edge_agent.capture.listener import DicomListener
 from edge_agent.capture.tls import DicomTls, HandshakeFailed, server_context
 from shared.audit.events import Event
+from shared.dicom import pdu
 from shared.dicom.dimse import Status
 from shared.policy.document import Modality
 from tests.edge_agent.capture.images import load
@@ -33,6 +35,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 IMAGE = load("MR_small.dcm")
+RELEASE = pdu.release_request()
 STATED = re.findall(
     r"`TLS_(ECDHE_\w+)`", (Path(__file__).parents[3] / "docs" / "dicom-conformance.md").read_text(encoding="utf-8")
 )
@@ -304,6 +307,55 @@ def test_a_new_policy_s_trust_counts_from_the_next_connection(world: World, ct: 
         without = echo(world, listener, mr)
 
     assert (before, after, without) == ((True, False), (False, True), False)
+
+
+@dataclass
+class Resuming:
+    """A modality that offers the session of its last connection, as one in Java does."""
+
+    world: World
+    who: Party
+    version: ssl.TLSVersion
+
+    def __post_init__(self) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.load_cert_chain(self.who.chain)
+        self.context.load_verify_locations(self.world.identity)
+        self.context.minimum_version = self.context.maximum_version = self.version
+        self.session: ssl.SSLSession | None = None
+
+    def resumes(self, listener: DicomListener) -> bool:
+        assert listener.tls_port is not None
+        peer = Peer(listener.tls_port, associate=False)
+        secured = self.context.wrap_socket(peer.socket, server_hostname="localhost", session=self.session)
+        peer.socket = secured
+        peer.send(associate_request())
+        peer.receive()  # what the other side says of tickets comes before it
+        peer.send(RELEASE)
+        peer.receive()
+        self.session, resumed = secured.session, bool(secured.session_reused)
+        with suppress(OSError):
+            secured.unwrap()  # a session that was cut off is not taken up again
+        peer.close()
+        return resumed
+
+
+def test_in_tls_1_3_each_connection_proves_its_certificate_anew(world: World, ct: Party) -> None:
+    world.enforce(bound(ct), trust=ct.pem)
+    modality = Resuming(world, ct, ssl.TLSVersion.TLSv1_3)
+    with world.running(tls_port=0) as listener:
+        assert [modality.resumes(listener) for _ in range(3)] == [False] * 3
+
+
+def test_in_tls_1_2_no_session_outlives_the_trust_it_was_made_under(world: World, ct: Party, pki: Path) -> None:
+    world.enforce(bound(ct), trust=ct.pem)
+    modality = Resuming(world, ct, ssl.TLSVersion.TLSv1_2)
+    with world.running(tls_port=0) as listener:
+        before = [modality.resumes(listener) for _ in range(2)]
+        world.enforce(bound(ct), trust=ct.pem + party(pki, "mr").pem)
+        after = modality.resumes(listener)
+
+    assert (before, after) == ([False, True], False)
 
 
 def test_our_certificate_is_followed_when_it_is_replaced(world: World, ct: Party, pki: Path) -> None:

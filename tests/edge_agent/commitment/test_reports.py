@@ -16,6 +16,7 @@ from pynetdicom.presentation import build_role
 
 from edge_agent.capture.association import Patience
 from edge_agent.capture.listener import DicomListener
+from edge_agent.commitment.judge import UNKNOWN_AFTER_LAST_CAPTURE
 from shared.audit.events import Event
 from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
 from shared.identity import ObjectId
@@ -152,6 +153,23 @@ def test_weeks_and_a_restart_later_it_is_told_on_a_new_association(world: World)
     assert [event_type for event_type, _ in heard.reports] == [1]
 
 
+def test_what_was_decided_before_the_vault_was_put_back_is_not_said_before_it_holds_anew(world: World) -> None:
+    with world.running() as listener, associated(listener) as association:
+        (object_id,) = send(world, association, CT)
+        ask(association, CT)
+    world.receipt(object_id)
+    world.reporter.judge()
+    decided = world.desk.ready()
+    world.receipts.doubt([str(object_id)])
+    world.store.reconsider()
+    world.reporter.judge()
+    in_doubt = (world.desk.ready(), world.desk.take("CT1"))
+    world.receipt(object_id)
+    world.reporter.judge()
+
+    assert (decided, in_doubt, world.desk.ready()) == ({"CT1"}, (set(), None), {"CT1"})
+
+
 def test_a_modality_that_is_away_or_refuses_is_tried_again_without_end(world: World) -> None:
     there = free_port()
     world.enforce(modality("CT1", there))
@@ -216,6 +234,25 @@ def test_a_report_that_the_modality_refuses_comes_with_a_later_association_and_h
 
     assert world.store.waiting() == 0
     assert world.host.events().count(Event.COMMITMENT_REFUSED) == 2
+
+
+def test_what_was_captured_and_lost_on_this_host_is_a_failure_as_what_never_came(world: World) -> None:
+    heard = Told()
+    with world.running() as listener, associated(listener, heard) as association:
+        kept, lost = send(world, association, CT, MR)
+        spooled = world.host.spool.find(lost)
+        assert spooled is not None
+        world.host.spool.put_aside(spooled, "damaged")
+        world.host.spool.give_up(spooled)
+        world.receipt(kept)
+        ask(association, CT, MR)
+        world.host.clock.advance(UNKNOWN_AFTER_LAST_CAPTURE + timedelta(seconds=1))
+        world.bell.ring()
+        heard.wait()
+
+    ((event_type, report),) = heard.reports
+    assert (event_type, uids(report.ReferencedSOPSequence)) == (2, [CT.sop_instance])
+    assert [int(one.FailureReason) for one in report.FailedSOPSequence] == [0x0112]
 
 
 def test_a_class_that_is_not_the_instance_s_is_said(world: World) -> None:

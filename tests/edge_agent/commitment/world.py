@@ -71,6 +71,7 @@ class World:
             sop_hash_key=HASH_KEY,
             captured=self.instances,
             evidence=self.evidence or self.receipts,
+            is_kept=host.captures.claims.is_kept,
             associate=self.associate
             or (lambda peer: ReportAssociation(peer, "LEADGLASS", self.connect, self.patience)),
             policy=host.store.in_force,

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,7 +18,7 @@ from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import State
 from shared.audit.events import Event
-from shared.fleet.receipt import Receipt
+from shared.fleet.receipt import MEMBER, Receipt
 from shared.identity import ObjectId
 from shared.signing import SoftwareSigner, WrongSigner
 from tests.fakes.centre import Centre, open_object
@@ -46,7 +47,7 @@ def door(enrolled: AgentFolder) -> Iterator[HttpsDoor]:
     door.close()
 
 
-def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
+def uploader(host: Host, door: HttpsDoor, **options: Any) -> DeliveryUploader:
     return DeliveryUploader(
         door,
         host_id=host.host_id,
@@ -58,6 +59,8 @@ def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
         log=host.log,
         bell=Bell(),
         brought=MovedStore(host.database),
+        reads={MEMBER}.__contains__,
+        **options,
     )
 
 
@@ -170,6 +173,97 @@ def test_an_object_whose_receipt_is_here_already_just_leaves(centre: Centre, hos
 
     assert uploader(host, door).deliver_oldest() is Delivery.DELIVERED
     assert (host.left_behind(), centre.requests) == ([], requests)
+
+
+# ---- a vault that was put back to an older state
+
+
+def test_what_a_restored_vault_lost_is_captured_again_when_it_is_sent_again(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    deliver = uploader(host, door)
+    kept = host.capture(b"\x01", uid="1.2.1")
+    deliver.deliver_oldest()
+    backup = host.journal.head().seq
+    lost, later = host.capture(b"\x02", uid="1.2.2"), host.capture(b"\x03", uid="1.2.3")
+    for _ in range(2):
+        deliver.deliver_oldest()
+    del centre.objects[str(lost)]
+    host.captures.doubt_after(backup)
+    doubted = [host.captures.receipts.holds(name) for name in (kept, lost, later)]
+
+    assert [deliver.ask_about_doubted() for _ in range(2)] == [True, False]
+    assert doubted == [True, False, False]
+    assert [host.captures.receipts.holds(name) for name in (kept, lost, later)] == [True, False, True]
+    (record,) = [record for record in host.records() if record.event is Event.DELIVERY_REFUSED]
+    assert [what.name for what in record.what] == [str(lost)]
+    assert [host.capture(b"\x01", uid="1.2.1"), host.capture(b"\x03", uid="1.2.3")] == [kept, later]
+    again = host.capture(b"\x02", uid="1.2.2")
+    assert deliver.deliver_oldest() is Delivery.DELIVERED
+    assert centre.open(str(again))[0] == b"\x02"
+
+
+def test_control_without_a_doubt_what_it_lost_is_answered_by_nothing(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    deliver, lost = uploader(host, door), host.capture()
+    deliver.deliver_oldest()
+    centre.objects.clear()
+
+    assert host.capture() == lost
+    assert deliver.deliver_oldest() is Delivery.NOTHING
+
+
+def test_what_is_sent_again_while_it_is_in_doubt_is_kept(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    deliver, doubted = uploader(host, door), host.capture()
+    deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+
+    assert host.capture() != doubted
+    assert host.spool.waiting() == 1
+
+
+def test_what_is_still_here_for_an_archive_stays_while_in_doubt_and_is_delivered_again(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    lost = host.capture()
+    owed = {lost}
+    deliver = uploader(host, door, is_owed=lambda name: name in owed)
+    deliver.deliver_oldest()
+    centre.objects.clear()
+    host.captures.doubt_after(0)
+    owed.clear()
+    deliver.let_go_of_what_is_owed_no_more()
+    held = host.spool.holds(lost)
+    deliver.ask_about_doubted()
+
+    assert held
+    assert deliver.deliver_oldest() is Delivery.DELIVERED
+    assert list(centre.objects) == [str(lost)]
+    assert not host.spool.holds(lost)
+
+
+def test_a_forged_receipt_ends_no_doubt(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    deliver, doubted = uploader(host, door), host.capture()
+    deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+    centre.receipt_signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+
+    with pytest.raises(WrongSigner):
+        deliver.ask_about_doubted()
+    assert not host.captures.receipts.holds(doubted)
+
+
+def test_a_centre_of_before_is_not_asked_and_nothing_of_it_is_called_safe(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    deliver, doubted = uploader(host, door), host.capture()
+    deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+    vars(deliver)["_reads"] = set[str]().__contains__
+
+    assert not deliver.ask_about_doubted()
+    assert not host.captures.receipts.holds(doubted)
 
 
 def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from edge_agent.export_folder.intake import FileReader
 from edge_agent.export_folder.ledger import State
+from edge_agent.spool.catalogue import Spooled
+from edge_agent.spool.reader import SpoolReader
 from shared.audit.events import Event
 from shared.sealing import object_file
 from shared.sealing.record import verify_record
@@ -441,6 +443,61 @@ def test_a_stop_between_capture_and_ledger_loses_nothing(watched: Watched) -> No
     # Captured again, or known again as the same instance: one of the two, and never none.
     assert set(watched.captured()) == {CT.dataset}
     assert watched.ledger.count("CT1", State.CAPTURED) == 1
+
+
+def rot(watched: Watched) -> Spooled:
+    """Have the one object that waits go bad on the host's disk, and be put aside."""
+    (spooled,) = watched.host.spool.everything()
+    with SpoolReader(watched.host.spool.folder).path(spooled).open("r+b") as file:
+        assert spooled.place is not None
+        file.seek(spooled.place.offset + 1000)
+        file.write(bytes(64))
+    watched.host.spool.put_aside(spooled, "damaged")
+    return spooled
+
+
+def test_a_file_whose_object_went_bad_is_captured_again_when_it_is_exported_again(watched: Watched) -> None:
+    shutil.copyfile(CT.path, watched.folder / "1.dcm")
+    watched.settled()
+    rot(watched)
+    watched.look()
+    before = watched.captured()
+
+    shutil.copyfile(CT.path, watched.folder / "1.dcm")
+    watched.settled()
+
+    assert (before, watched.captured()) == ([], [CT.dataset])
+
+
+def test_a_file_whose_object_was_given_up_is_captured_again_by_itself(watched: Watched) -> None:
+    shutil.copyfile(CT.path, watched.folder / "1.dcm")
+    watched.settled()
+    watched.host.spool.give_up(rot(watched))
+
+    watched.after_s(TIMING.rescan_s)
+    watched.after_s(TIMING.settle_s)
+
+    assert watched.captured() == [CT.dataset]
+    assert watched.watcher.state().waiting == 1
+
+
+def test_a_file_that_stays_here_is_captured_again_where_the_vault_lost_its_image(watched: Watched) -> None:
+    shutil.copyfile(CT.path, watched.folder / "1.dcm")
+    watched.settled()
+    (spooled,) = watched.host.spool.everything()
+    watched.receipt(spooled.object_id)
+    with watched.host.database.transaction() as connection:
+        watched.host.spool.forget(connection, spooled)
+    watched.host.spool.let_go(spooled)
+    watched.after_s(TIMING.rescan_s)
+    watched.after_s(TIMING.settle_s)
+    before = watched.captured()
+
+    watched.receipts.forget(spooled.object_id)
+    watched.after_s(TIMING.rescan_s)
+    watched.after_s(TIMING.settle_s)
+
+    assert (before, watched.captured()) == ([], [CT.dataset])
 
 
 def test_the_memory_for_a_full_folder_is_bounded(tmp_path: Path) -> None:

@@ -77,6 +77,16 @@ def test_status_tells_of_every_layer_and_of_the_quota_in_force(
     assert "policy layer         site-north: accepted 2, in force 2\n" in capsys.readouterr().out
 
 
+def test_status_of_a_damaged_database_says_what_the_agent_says(
+    enrolled: AgentFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrolled.database.parent.mkdir(exist_ok=True)
+    enrolled.database.write_bytes(b"no database" * 1000)
+
+    assert main(["status", "--data", str(enrolled.path)]) == 1
+    assert "the agent's database is damaged" in capsys.readouterr().err
+
+
 def test_status_of_altered_bytes_says_that_nothing_is_in_force_as_the_agent_does(enrolled: AgentFolder) -> None:
     with_parts(enrolled, TYPE, SITE)
     bench = LayeredBench(enrolled.database.parent)

@@ -468,6 +468,14 @@ def test_a_spool_that_cannot_be_read_is_not_erased(root: Path, enrolled: AgentFo
     assert enrolled.config.is_file()
 
 
+def test_a_spool_whose_database_is_gone_is_not_erased(root: Path, enrolled: AgentFolder) -> None:
+    (enrolled.spool / "segments").mkdir(parents=True)
+
+    with pytest.raises(ImagesWait, match="cannot be told"):
+        Remover(root).apply(Erasing(identity=True))
+    assert enrolled.config.is_file()
+
+
 def test_export_folders_may_be_written_to_also_where_homes_are_hidden(root: Path) -> None:
     folders = (NamedFolder("CT1", "/srv/100% ct"), NamedFolder("MR1", "/home/mr/export"))
     install(root, Choice(settings=replace(SETTINGS, export_folders=folders)))
