@@ -1,22 +1,23 @@
 """Audit records over HTTPS with client certificates, to a control plane in a process of its own.
 
-A host sends batches of 1,000 and of 100 one after the other; then 16 hosts send a record at a time, each over a
-connection of its own, and how long each waits is told. The peer is what the same disk does meanwhile with the same
-bytes: SQLite with `synchronous=FULL`, a commit for each batch. Beside the sender, which makes and signs nothing in the
+A host sends batches of 1,000 and of 100 one after the other; then 16 hosts send a record at a time, and how long each
+waits is told (audit_singles). The peer is what the same disk does meanwhile with the same bytes: SQLite with
+`synchronous=FULL`, a commit for each batch. Beside the sender, which makes and signs nothing in the
 time that counts, the centre has the other processor.
 """
 
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter
 
+from benchmarks import audit_singles
 from benchmarks.audit_log import PRAGMAS, about
+from benchmarks.audit_singles import Singles
 from benchmarks.measure import cpu
 from benchmarks.system import System, system
 from edge_agent.audit.uploader import PATH
@@ -28,31 +29,27 @@ from shared.audit.packed import pack
 from shared.audit.record import StoredRecord, compose
 from shared.clock import SystemClock
 
-_RECORDS, _CLIENTS, _EACH = 5000, 16, 25
+_RECORDS = 5000
 _BATCHES = (1000, 100)
 
 
 @dataclass(frozen=True)
 class OverHttps:
     per_s: dict[int, tuple[float, float]]  # by records in a batch: ours, and raw SQLite
-    waits_ms: tuple[float, ...]
-    singles_per_s: float
+    singles: list[Singles]
 
     def markdown(self) -> str:
         rows = [f"Audit records of 1 KiB over HTTPS with client certificates. {cpu()}.", "",
                 "| in a batch | Leadglass, records/s | raw SQLite | ratio |", "| --- | --- | --- | --- |"]  # fmt: skip
         for batch, (ours, raw) in self.per_s.items():
             rows.append(f"| {batch:,} | {ours:,.0f} | {raw:,.0f} | {ours / raw:.3f} |")
-        cuts = quantiles(self.waits_ms, n=100)
-        rows += [
-            "",
-            f"A record at a time from {_CLIENTS} hosts: {self.singles_per_s:,.0f} records/s.",
-            f"Each waits {cuts[49]:.1f} ms (p50), {cuts[98]:.1f} ms (p99).",
-        ]
-        return "\n".join(rows) + "\n"
+        return "\n".join([*rows, "", *audit_singles.markdown(self.singles)]) + "\n"
 
     def json(self) -> dict[str, object]:
-        return {"per_s": {str(batch): pair for batch, pair in self.per_s.items()}, "waits_ms": self.waits_ms}
+        return {
+            "per_s": {str(batch): pair for batch, pair in self.per_s.items()},
+            "singles": [one.json() for one in self.singles],
+        }
 
 
 class Sender:
@@ -61,7 +58,7 @@ class Sender:
     def __init__(self, running: System, asset: str) -> None:
         folder = running.enrol(asset)
         self._identity = load_identity(folder)
-        self._door = HttpsDoor("127.0.0.1", running.hosts_port, verified_context(folder.ca, folder.tls))
+        self.door = HttpsDoor("127.0.0.1", running.hosts_port, verified_context(folder.ca, folder.tls))
         self._head = ChainHead()
 
     def batches(self, count: int, size: int) -> list[tuple[bytes, list[bytes]]]:
@@ -73,7 +70,7 @@ class Sender:
         took = list[float]()
         for data in batches:
             began = perf_counter()
-            accepted(self._door.name, self._door.post(PATH, data, "application/octet-stream"))
+            accepted(self.door.name, self.door.post(PATH, data, "application/octet-stream"))
             took.append(1000 * (perf_counter() - began))
         return took
 
@@ -98,12 +95,14 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[OverHttps]
         with system(work) as running:
             sender = Sender(running, "sender")
             per_s = {batch: _throughput(sender, work, batch, rounds) for batch in _BATCHES}
-            senders = [Sender(running, f"sender-{number}") for number in range(_CLIENTS)]
-            sent = [[data for data, _ in one.batches(_EACH, 1)] for one in senders]
-            began = perf_counter()
-            with ThreadPoolExecutor(_CLIENTS) as pool:
-                waits = [wait for each in pool.map(Sender.send, senders, sent) for wait in each]
-            yield OverHttps(per_s, tuple(waits), len(waits) / (perf_counter() - began))
+            senders = [Sender(running, f"sender-{number}") for number in range(audit_singles.CLIENTS)]
+
+            def sent() -> list[list[bytes]]:
+                return [[data for data, _ in one.batches(1 + audit_singles.EACH, 1)] for one in senders]
+
+            doors = [one.door for one in senders]
+            singles = audit_singles.measured(work, running.centre.pid, doors, sent, rounds)
+            yield OverHttps(per_s, singles)
 
 
 def _throughput(sender: Sender, work: Path, batch: int, rounds: int) -> tuple[float, float]:

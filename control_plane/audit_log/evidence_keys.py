@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,8 +12,9 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db import driver
+from control_plane.db.engine import engine_of
 from control_plane.db.models import Certificate
-from control_plane.db.transactions import answering, snapshot
+from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.standing import ENDED
 from control_plane.fleet.states import HostUnknown
@@ -49,18 +51,19 @@ class EvidenceKeys:
     """
 
     def __init__(self, database: sessionmaker[Session], trust: Trust) -> None:
-        self._database, self._trust = database, trust
+        self._database, self._engine, self._trust = database, engine_of(database), trust
         # The same text is judged the same for as long as the trust is: every batch asks.
         self._judged = lru_cache(_REMEMBERED)(self._judge)
 
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
-        with answering(), self._database() as session:
-            return self.of_active_host_in(session, host_id)
+        return self._of_active(host_id, driver.rows_by_itself(self._engine, _OF_HOST, _asked(host_id)))
 
     def of_active_host_in(self, session: Session, host_id: HostId) -> EvidencePublicKey:
         """Do the same by what `session` sees."""
-        rows = driver.rows(session, _OF_HOST, (Kind.EVIDENCE.value, str(host_id)))
+        return self._of_active(host_id, driver.rows(session, _OF_HOST, _asked(host_id)))
+
+    def _of_active(self, host_id: HostId, rows: Sequence[Any]) -> EvidencePublicKey:
         if not rows or rows[0][1] in ENDED:
             raise HostUnknown(host_id)
         spki, pems = driver.blob(rows[0][0]), [pem for _, _, pem in rows if pem is not None]
@@ -107,6 +110,10 @@ class EvidenceKeys:
         except ChainBroken:
             return False
         return True
+
+
+def _asked(host_id: HostId) -> driver.Values:
+    return Kind.EVIDENCE.value, str(host_id)
 
 
 def _held(session: Session, source: str) -> Sequence[str]:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
-from control_plane.db.transactions import DatabaseUnavailable, Overtaken
+from control_plane.db.transactions import DatabaseUnavailable, Overtaken, answering
 
 T = TypeVar("T")
 Values = tuple[object, ...]
@@ -33,12 +34,16 @@ def rows(session: Session, question: str, values: Values = ()) -> list[Any]:
 
     All of it, for SQLite reads on while rows are fetched, and a damaged page shows only then.
     """
+    return _rows(session.connection(), question, values)
 
-    def ask(cursor: DBAPICursor, written: str) -> list[Any]:
-        cursor.execute(written, values)
-        return list(cursor.fetchall())
 
-    return _run(session, question, ask)
+def rows_by_itself(engine: Engine, question: str, values: Values = ()) -> list[Any]:
+    """Return what one question is answered, in no session: to make and to end one takes longer than to ask.
+
+    Raises DatabaseUnavailable.
+    """
+    with answering(), engine.connect() as connection:
+        return _rows(connection, question, values)
 
 
 def row(session: Session, question: str, values: Values = ()) -> Any:
@@ -56,7 +61,7 @@ def run(session: Session, statement: str, values: Values = ()) -> int:
         cursor.execute(written, values)
         return int(cursor.rowcount)
 
-    return _run(session, statement, do)
+    return _run(session.connection(), statement, do)
 
 
 def insert(session: Session, into: str, rows: Sequence[Values], then: str = "") -> None:
@@ -64,11 +69,18 @@ def insert(session: Session, into: str, rows: Sequence[Values], then: str = "") 
     if rows:
         places = ", ".join("?" * len(rows[0]))
         statement = f"INSERT INTO {into} VALUES ({places}) {then}"  # noqa: S608 (every part is ours)
-        _run(session, statement, lambda cursor, written: cursor.executemany(written, rows))
+        _run(session.connection(), statement, lambda cursor, written: cursor.executemany(written, rows))
 
 
-def _run(session: Session, statement: str, do: Callable[[DBAPICursor, str], T]) -> T:
-    connection = session.connection()
+def _rows(connection: Connection, question: str, values: Values) -> list[Any]:
+    def ask(cursor: DBAPICursor, written: str) -> list[Any]:
+        cursor.execute(written, values)
+        return list(cursor.fetchall())
+
+    return _run(connection, question, ask)
+
+
+def _run(connection: Connection, statement: str, do: Callable[[DBAPICursor, str], T]) -> T:
     dbapi, cursor = connection.dialect.loaded_dbapi, connection.connection.cursor()
     try:
         return do(cursor, _written(statement, connection.dialect.name))

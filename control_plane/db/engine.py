@@ -27,6 +27,8 @@ NEWEST = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("versions/
 """The revision of the schema that this version knows."""
 _MIGRATING = 0x6C656164  # any number that no other program locks in this database
 _CONNECT_TIMEOUT_S = "10"
+# As many as the host door has threads. One more is closed after use, and opening it takes longer than most questions.
+_KEPT = 16
 
 
 class DatabaseRefused(Refused):
@@ -111,7 +113,7 @@ def _engine(url: URL) -> Engine:
         # What the URL says itself goes before.
         url = url.set(query={"connect_timeout": _CONNECT_TIMEOUT_S, **url.query})
     # A server may have gone meanwhile; a file has not, and asking costs every transaction.
-    engine = create_engine(url, pool_pre_ping=url.drivername != "sqlite")
+    engine = create_engine(url, pool_pre_ping=url.drivername != "sqlite", pool_size=_KEPT, pool_use_lifo=True)
     event.listen(engine, "handle_error", _translate)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _make_durable)

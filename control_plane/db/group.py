@@ -23,25 +23,51 @@ class Gathered(Protocol):
 
 
 class GroupCommit:
-    """Safe for several threads. They queue here fairly, where a database would have them poll for its lock."""
+    """Safe for several threads. They queue here fairly, where a database would have them poll for its lock.
+
+    One of those who wait commits for all of them, and each is woken by itself: were they to wait for one lock, who is
+    done already would get it behind who only came meanwhile, and be answered a commit later.
+    """
 
     def __init__(self, database: sessionmaker[Session], gather: Callable[[Session], Gathered]) -> None:
         self._database, self._gather = database, gather
-        self._lock, self._committing = Lock(), Lock()
+        self._lock, self._is_committing = Lock(), False
         self._waiting = list[_Waiting]()
 
     def run(self, work: Callable[[Session], T]) -> T:
         """Do what `in_one_commit` does; what `work` raises takes back what it wrote, and nothing of the others."""
-        mine = _Waiting(work)
-        with self._lock:
-            self._waiting.append(mine)
-        with self._committing:
-            if not mine.is_done:
+        mine, group = _Waiting(work), list[_Waiting]()
+        try:
+            if not self._leads_at_once(mine):
+                mine.wait()
+            if mine.leads:
                 with self._lock:
                     group, self._waiting = self._waiting, []
                 self._commit(group)
+        finally:
+            self._leave(mine)
+            for one in group:
+                one.wake()
         result: T = mine.outcome()
         return result
+
+    def _leads_at_once(self, mine: "_Waiting") -> bool:
+        with self._lock:
+            self._waiting.append(mine)
+            mine.leads, self._is_committing = not self._is_committing, True
+            return mine.leads
+
+    def _leave(self, mine: "_Waiting") -> None:
+        """Have whoever waits longest commit next. Also where `mine` was stopped, which would hold up the others."""
+        with self._lock:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+            if not mine.leads:
+                return
+            self._is_committing = bool(self._waiting)
+            for following in self._waiting[:1]:
+                following.leads = True
+                following.wake()
 
     def _commit(self, group: "list[_Waiting]") -> None:
         if len(group) > 1:
@@ -86,7 +112,16 @@ class _Waiting:
         self._work = work
         self._result: Any = None
         self._error: Exception | None = None
-        self.is_done = False
+        self.is_done = self.leads = False
+        self._asleep = Lock()
+        self._asleep.acquire()
+
+    def wait(self) -> None:
+        """Return once it was done or stopped, or is to lead."""
+        self._asleep.acquire()
+
+    def wake(self) -> None:
+        self._asleep.release()
 
     def attempt(self, session: Session, gathered: Gathered) -> None:
         """Run within a transaction that others are in too."""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db import driver
+from control_plane.db.engine import engine_of
 from control_plane.db.models import Host
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.certified import CertificateBarred
@@ -36,6 +37,7 @@ class NotAHost(Refused):
 class HostIdentities:
     def __init__(self, database: sessionmaker[Session], clock: Clock, forgotten: ForgottenCertificates) -> None:
         self._database, self._clock, self._forgotten = database, clock, forgotten
+        self._engine = engine_of(database)
 
     def of(self, request: Request, act: Act) -> HostId:
         """Return the enrolled host whose certificate the TLS layer verified, once by its standing it may `act`.
@@ -85,9 +87,8 @@ class HostIdentities:
         return host_id
 
     def _held(self, shown: "_Shown") -> "_Held | None":
-        with self._database() as session:
-            row = driver.row(session, _HELD, (shown.name, shown.serial))
-        return None if row is None else _Held(*row)
+        rows = driver.rows_by_itself(self._engine, _HELD, (shown.name, shown.serial))
+        return _Held(*rows[0]) if rows else None
 
     def _shown(self, request: Request) -> tuple[str, "_Shown"]:
         """Return the client certificate of the TLS session. Raises NotAHost."""

@@ -68,6 +68,16 @@ class _Reader(StreamReader):
         return read
 
 
+class _Writer(StreamWriter):
+    """Keeps what is written while it `is_held`, and sends it with what comes after."""
+
+    is_held = False
+
+    def _flush_unlocked(self) -> None:
+        if not self.is_held:
+            super()._flush_unlocked()  # type: ignore[misc]  # its stub leaves it out
+
+
 class ContextAdapter(BuiltinSSLAdapter):
     """cheroot's TLS adapter around a context that is made already, so that no key file is needed."""
 
@@ -85,10 +95,21 @@ class ContextAdapter(BuiltinSSLAdapter):
     def makefile(
         self, sock: socket, mode: str = "r", bufsize: int = DEFAULT_BUFFER_SIZE
     ) -> StreamReader | StreamWriter:
-        return _Reader(sock, mode, bufsize) if "r" in mode else StreamWriter(sock, mode, bufsize)
+        return _Reader(sock, mode, bufsize) if "r" in mode else _Writer(sock, mode, bufsize)
 
 
 class _Request(HTTPRequest):
+    """Sends the headers with the beginning of the body: by itself each would wake the client once."""
+
+    def respond(self) -> None:
+        super().respond()
+        self.conn.wfile.is_held = False
+        self.conn.wfile.flush()
+
+    def write(self, chunk: bytes) -> None:
+        self.conn.wfile.is_held = False
+        super().write(chunk)
+
     def send_headers(self) -> None:
         """Drop what the application left of the body; cheroot would read it into memory, however long it is."""
         if self.chunked_read:
@@ -99,6 +120,7 @@ class _Request(HTTPRequest):
                 most -= len(dropped)
             if self.rfile.remaining:
                 self.close_connection = True
+        self.conn.wfile.is_held = True
         super().send_headers()
 
 

@@ -5,6 +5,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db import driver
+from control_plane.db.engine import engine_of
+from control_plane.db.models import Fact
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 
 # The third row cannot be read; SQLite finds that out only when it comes to it, as with a damaged page.
@@ -29,3 +31,22 @@ def test_rows_that_are_there_already_are_none_of_its_faults(database: sessionmak
 
     with pytest.raises(IntegrityError):
         in_one_commit(database, twice)
+
+
+def test_a_question_by_itself_sees_what_is_committed_and_keeps_nothing_open(database: sessionmaker[Session]) -> None:
+    engine, values = engine_of(database), list[list[tuple[str]]]()
+    for value in ("before", "after"):
+        with database.begin() as session:
+            session.merge(Fact(name="n", value=value))
+        values.append(driver.rows_by_itself(engine, "SELECT value FROM facts WHERE name = ?", ("n",)))
+
+    assert values == [[("before",)], [("after",)]]
+    assert driver.rows_by_itself(engine, "SELECT value FROM facts WHERE name = ?", ("none",)) == []
+
+
+def test_a_question_by_itself_is_answered_again_after_one_that_broke(database: sessionmaker[Session]) -> None:
+    engine = engine_of(database)
+    with pytest.raises(DatabaseUnavailable):
+        driver.rows_by_itself(engine, BREAKS_LATE[engine.dialect.name])
+
+    assert driver.rows_by_itself(engine, "SELECT 1") == [(1,)]

@@ -1,8 +1,10 @@
 """What several writers may rely on: nothing is lost, nothing is given twice, nothing is seen by halves."""
 
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -14,7 +16,7 @@ from control_plane.db.group import GroupCommit
 from control_plane.db.models import Fact
 from control_plane.db.transactions import DatabaseUnavailable, Overtaken, in_one_commit, snapshot
 from shared.errors import Refused, Unavailable
-from tests.contracts.database.together import together
+from tests.contracts.database.together import asking_together, await_waiting, together
 
 T = TypeVar("T")
 # SQLite has one writer at a time: there nobody overlaps, and no two wait for each other.
@@ -206,6 +208,67 @@ def test_what_waits_for_a_commit_is_written_in_the_next_one_and_a_refused_one_ta
     with database() as session:
         assert set(session.scalars(select(Fact.name))) == {"first", "0", "1", "3", "4", "5", "6", "gathered"}
         assert session.get_one(Fact, "gathered").value == "0 1 3 4 5 6"
+
+
+def test_who_is_done_is_answered_while_the_next_commit_is_under_way(database: sessionmaker[Session]) -> None:
+    group, answered, all_answered = gathering(database), list[int](), threading.Event()
+
+    def see(_session: Session) -> bool:
+        in_time = all_answered.wait(10)
+        all_answered.set()
+        return in_time
+
+    def ask_twice(number: int) -> bool:
+        group.run(lambda _session: None)
+        answered.append(number)
+        if len(answered) == 7:
+            all_answered.set()
+        return group.run(see)
+
+    _, asking = asking_together(group, lambda _session: None, [partial(ask_twice, number) for number in range(7)])
+
+    assert all(one.result() for one in asking)
+
+
+def test_who_is_stopped_while_it_commits_for_others_says_so_to_them_and_holds_up_nobody(
+    database: sessionmaker[Session],
+) -> None:
+    def stopped(_session: Session) -> None:
+        raise SystemExit
+
+    group = gathering(database)
+    _, both = together(group, lambda _session: None, [stopped, stopped])
+
+    assert {type(one.exception()) for one in both} == {SystemExit, DatabaseUnavailable}
+    assert group.run(lambda _session: "next") == "next"
+
+
+def test_who_is_stopped_while_it_waits_holds_up_nobody(database: sessionmaker[Session]) -> None:
+    class Stopped(BaseException):
+        pass
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Stopped
+
+    def interrupt(_session: Session) -> None:
+        begun.set()
+        await_waiting(group, 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        stopped.wait(30)
+
+    group, begun, stopped = gathering(database), threading.Event(), threading.Event()
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            leading = pool.submit(group.run, interrupt)
+            assert begun.wait(30)
+            with pytest.raises(Stopped):
+                group.run(lambda _session: None)
+            stopped.set()
+            assert leading.exception() is None
+            assert pool.submit(group.run, lambda _session: "next").result(30) == "next"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("broken", [DatabaseUnavailable, Unavailable, ValueError])

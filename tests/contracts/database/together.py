@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -14,6 +15,13 @@ Work = Callable[[Session], Any]
 
 def together(group: GroupCommit, first: Work, works: Sequence[Work]) -> tuple["Future[Any]", list["Future[Any]"]]:
     """Have `works` wait for the next commit while that of `first` is under way; return how it and they ended."""
+    return asking_together(group, first, [partial(group.run, work) for work in works])
+
+
+def asking_together(
+    group: GroupCommit, first: Work, asking: Sequence[Callable[[], Any]]
+) -> tuple["Future[Any]", list["Future[Any]"]]:
+    """Do the same of whoever begins by asking for a commit, whatever else it does then."""
     begun, others = threading.Event(), threading.Event()
 
     def lead(session: Session) -> Any:
@@ -22,11 +30,15 @@ def together(group: GroupCommit, first: Work, works: Sequence[Work]) -> tuple["F
         assert others.wait(30)
         return result
 
-    with ThreadPoolExecutor(len(works) + 1) as pool:
+    with ThreadPoolExecutor(len(asking) + 1) as pool:
         leading = pool.submit(group.run, lead)
         assert begun.wait(30)
-        waiting = [pool.submit(group.run, work) for work in works]
-        while len(group._waiting) < len(works):
-            threading.Event().wait(0.001)
+        waiting = [pool.submit(one) for one in asking]
+        await_waiting(group, len(asking))
         others.set()
     return leading, waiting
+
+
+def await_waiting(group: GroupCommit, count: int) -> None:
+    while len(group._waiting) < count:
+        threading.Event().wait(0.001)

@@ -1,4 +1,4 @@
-"""What a door reads of a connection: a body to its end, and nothing of what comes behind it."""
+"""What a door reads of a connection: a body to its end, and nothing of what comes behind it; and how it answers."""
 
 import socket
 import ssl
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.http.serving import ContextAdapter, Door
+from control_plane.http.serving import ContextAdapter, Door, WsgiApp
 from tests.fakes.dicom_pki import self_signed
 
 BODY, NEXT = bytes(range(256)) * 1000, b"GET /next HTTP/1.1\r\n"
@@ -59,21 +59,62 @@ def says_how_long_it_was(environ: dict[str, Any], start_response: Any) -> Iterab
     return [answer]
 
 
-@pytest.mark.parametrize("size", [100, 70_000, len(BODY)])
-def test_a_request_in_the_same_tls_record_as_the_end_of_a_body_is_answered(tmp_path: Path, size: int) -> None:
-    party = self_signed(tmp_path, "door", ends=timedelta(days=1))
+@contextmanager
+def connected(folder: Path, app: WsgiApp) -> Iterator[ssl.SSLSocket]:
+    """Yield a client's connection to a door of `app`."""
+    party = self_signed(folder, "door", ends=timedelta(days=1))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(party.chain)
-    door = Door("reading", says_how_long_it_was, "127.0.0.1", 0, context, max_body_bytes=1 << 20, threads=1)
+    door = Door("reading", app, "127.0.0.1", 0, context, max_body_bytes=1 << 20, threads=1)
     door.open()
     client = ssl.create_default_context(cafile=party.certificate)
-    sent = f"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(size)
     try:
         with client.wrap_socket(socket.create_connection(("127.0.0.1", door.port)), server_hostname="localhost") as one:
-            one.sendall(sent + b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-            answers = b"".join(iter(lambda: one.recv(4096), b""))
+            yield one
     finally:
         door.close()
 
+
+@pytest.mark.parametrize("size", [100, 70_000, len(BODY)])
+def test_a_request_in_the_same_tls_record_as_the_end_of_a_body_is_answered(tmp_path: Path, size: int) -> None:
+    sent = f"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n".encode() + bytes(size)
+    with connected(tmp_path, says_how_long_it_was) as one:
+        one.sendall(sent + b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        answers = b"".join(iter(lambda: one.recv(4096), b""))
+
     assert answers.count(b"HTTP/1.1 200 OK") == 2
     assert answers.endswith(b"0"), "of the second, which has no body"
+
+
+def in_pieces(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    pieces = [piece.encode() for piece in environ["QUERY_STRING"].split("+") if piece]
+    sized = "0" in environ["PATH_INFO"]
+    start_response("200 OK", [("Content-Length", str(sum(map(len, pieces))))] if sized else [])
+    yield from pieces
+
+
+@pytest.mark.parametrize(
+    "asked, ends",
+    [("/0?whole", b"\r\n\r\nwhole"), ("/?piece", b"\r\n\r\n5\r\npiece\r\n"), ("/0?", b"\r\n\r\n")],
+    ids=["of one piece", "of pieces", "empty"],
+)
+def test_an_answer_comes_in_one_tls_record_with_the_beginning_of_its_body(
+    tmp_path: Path, asked: str, ends: bytes
+) -> None:
+    with connected(tmp_path, in_pieces) as one:
+        one.sendall(f"GET {asked} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        record = one.recv(1 << 14)
+
+    assert record.startswith(b"HTTP/1.1 200 OK")
+    assert record.endswith(ends)
+
+
+def test_an_answer_of_several_pieces_comes_whole_and_the_next_one_after_it(tmp_path: Path) -> None:
+    asked = b"GET /0?one+two+three HTTP/1.1\r\nHost: h\r\n\r\nGET /0? HTTP/1.1\r\nHost: h\r\n\r\n"
+    last = b"GET /0?last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+    with connected(tmp_path, in_pieces) as one:
+        one.sendall(asked + last)
+        answers = b"".join(iter(lambda: one.recv(4096), b""))
+
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert bodies == [b"onetwothree", b"", b"last"]
