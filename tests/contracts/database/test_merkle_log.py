@@ -180,6 +180,19 @@ def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Ben
         assert not is_found(bench, kept), name
 
 
+@pytest.mark.parametrize("change", ["size = 'x'", "checkpoint = x'00'"])
+def test_a_head_that_somebody_made_something_else_of_is_named(bench: Bench, change: str) -> None:
+    """PostgreSQL keeps no such thing there."""
+    if bench.engine.dialect.name != "sqlite":
+        return
+    filled(bench)
+    bench.sql(f"UPDATE log_head SET {change}")  # noqa: S608 (ours)
+
+    assert "head" in verdict(bench).why
+    with pytest.raises(LogAltered):
+        bench.journal.record(STARTED)
+
+
 @pytest.mark.parametrize("where, first_bad", [("entry = 260", 260), (f"entry > {COUNT - 4}", COUNT - 3)])
 def test_a_record_that_is_gone_is_named(bench: Bench, where: str, first_bad: int) -> None:
     filled(bench)

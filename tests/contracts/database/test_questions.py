@@ -138,3 +138,18 @@ def test_what_records_are_about_is_verified_in_whatever_order_it_was_written(ben
 
     bench.sql("DELETE FROM audit_subjects WHERE seq = 600 AND kind = 'object'")
     assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == 599
+
+
+def test_a_row_of_the_index_that_stands_twice_does_not_count_for_one_that_is_gone(bench: Bench) -> None:
+    told(bench)
+    bench.sql("ALTER TABLE audit_names RENAME TO before")
+    bench.sql("CREATE TABLE audit_names AS SELECT * FROM before")  # without the key that keeps each row once
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
+
+    (gone, *_) = bench.rows("SELECT entry FROM audit_names WHERE kind = 'person' AND name = 'A. Admin' ORDER BY entry")
+    bench.sql("INSERT INTO audit_names SELECT * FROM audit_names WHERE entry = :entry AND name <> :name LIMIT 1",
+              entry=gone.entry, name=PERSON)  # fmt: skip
+    bench.sql("DELETE FROM audit_names WHERE entry = :entry AND name = :name", entry=gone.entry, name=PERSON)
+
+    assert gone.entry not in [one.entry for one in bench.asking.find(AUDITOR, Question(person=PERSON)).records]
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == gone.entry
