@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import certificates, sql
+from control_plane.audit_log.blind import verify_blind_index
 from control_plane.audit_log.dated_ahead import Ahead, dated_ahead
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.index import verify_index
@@ -22,6 +23,7 @@ from control_plane.audit_log.verify import Gap, KeyOf, verify_chain
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import AUTHORITIES, Kind
+from control_plane.erasure.private_parts import PrivateParts
 from control_plane.tlog.verify import LogVerdict, verify_log
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered, Batch, Statement
@@ -37,7 +39,8 @@ from shared.signing import EvidencePublicKey, Label, signing_key_id, verify_stat
 MERKLE_LOG = "merkle-log"
 CERTIFICATES = "certificates"
 SEARCH_INDEX = "search-index"
-"""Stand beside the sources in what `verify` returns: the log of all, and certificates and index, held against it."""
+BLIND_INDEX = "blind-index"
+"""Stand beside the sources in what `verify` returns: the log of all, and certificates and indexes, held against it."""
 
 
 class ChainState(StrEnum):
@@ -60,9 +63,15 @@ class SourceVerdict:
 
 class AuditReading:
     def __init__(
-        self, database: sessionmaker[Session], keys: EvidenceKeys, journal: CentreJournal, clock: Clock
+        self,
+        database: sessionmaker[Session],
+        keys: EvidenceKeys,
+        journal: CentreJournal,
+        private: PrivateParts,
+        clock: Clock,
     ) -> None:
-        self._database, self._keys, self._journal, self._clock = database, keys, journal, clock
+        self._database, self._keys, self._journal = database, keys, journal
+        self._private, self._clock = private, clock
 
     def tail(self, limit: int) -> list[dict[str, Json]]:
         """Return the newest records by arrival, newest first, as they stand and not proved."""
@@ -88,7 +97,8 @@ class AuditReading:
         """
         self._note(person, "verification", "every source")
         with snapshot(self._database) as session:
-            return {**self._proved(session, kept), SEARCH_INDEX: _index(session)}
+            proved = self._proved(session, kept)
+            return {**proved, SEARCH_INDEX: _index(session), BLIND_INDEX: self._blind_index(session)}
 
     def prove(self, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Prove the log where nobody who could be named asks; by what it is searched, nobody does then."""
@@ -132,6 +142,11 @@ class AuditReading:
         said = [f"{gap.first} to {gap.last} are lost, which record {gap.by} accepts" for gap in gaps]
         said += [ahead.text()] if ahead is not None else []
         return SourceVerdict(records, ChainState.VERIFIED, None, "; ".join(said))
+
+    def _blind_index(self, session: Session) -> SourceVerdict:
+        found = verify_blind_index(session, self._private, self._key_of)
+        state = ChainState.VERIFIED if found.is_whole else ChainState.ALTERED
+        return SourceVerdict(found.compared, state, found.first_bad, found.why)
 
     def _key_of(self, source: str) -> KeyOf:
         known: dict[KeyId, EvidencePublicKey] = {}
