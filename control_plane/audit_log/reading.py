@@ -6,7 +6,7 @@ Every reading by a person is a record itself; the tail on the status page, which
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlalchemy import select
@@ -24,6 +24,7 @@ from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import AUTHORITIES, Kind
 from control_plane.erasure.private_parts import PrivateParts
+from control_plane.tlog.rows import LogAltered
 from control_plane.tlog.verify import LogVerdict, verify_log
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered, Batch, Statement
@@ -91,14 +92,19 @@ class AuditReading:
     def verify(self, person: str, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Prove every record held, source by source, the Merkle log of all, and what is held against it.
 
-        In constant memory.
+        In constant memory. A log that was altered so that nothing can be entered any more is proved too, and says so:
+        no other question is answered then, for none can be recorded.
 
         Raises Malformed, NoteUnverified: a checkpoint that somebody `kept` is none of this log.
         """
-        self._note(person, "verification", "every source")
+        unrecorded = self._note_verification(person)
         with snapshot(self._database) as session:
             proved = self._proved(session, kept)
-            return {**proved, SEARCH_INDEX: _index(session), BLIND_INDEX: self._blind_index(session)}
+            verdicts = {**proved, SEARCH_INDEX: _index(session), BLIND_INDEX: self._blind_index(session)}
+        if unrecorded:
+            why = "; ".join(filter(None, (proved[MERKLE_LOG].why, unrecorded)))
+            verdicts[MERKLE_LOG] = replace(proved[MERKLE_LOG], state=ChainState.ALTERED, why=why)
+        return verdicts
 
     def prove(self, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Prove the log where nobody who could be named asks; by what it is searched, nobody does then."""
@@ -158,6 +164,14 @@ class AuditReading:
             return known[named]
 
         return key_of
+
+    def _note_verification(self, person: str) -> str:
+        """Return why it cannot be recorded that somebody asks, empty where it is."""
+        try:
+            self._note(person, "verification", "every source")
+        except (LogAltered, AuditAltered):
+            return "nothing can be entered any more, not even that you asked this"
+        return ""
 
     def _note(self, person: str, how: str, source: str) -> None:
         who = (Participant("person", person, True),)

@@ -251,6 +251,23 @@ def test_nothing_is_signed_over_a_head_that_was_changed(bench: Bench, place: Pla
     assert bench.rows("SELECT count(*) AS n FROM audit_records")[0].n == COUNT
 
 
+@pytest.mark.parametrize("change", ["size = size - 1", "range = checkpoint", "checkpoint = 'x'"])
+def test_a_log_in_which_nothing_can_be_entered_is_proved_all_the_same_and_says_so(bench: Bench, change: str) -> None:
+    filled(bench)
+    if bench.engine.dialect.name == "postgresql":
+        change = change.replace("range = checkpoint", "range = 'x'")
+    bench.sql(f"UPDATE log_head SET {change}")  # noqa: S608 (ours)
+
+    found = bench.reading.verify("ada")
+
+    assert found[MERKLE_LOG].state == "altered"
+    assert "head" in found[MERKLE_LOG].why
+    assert "not even that you asked" in found[MERKLE_LOG].why
+    assert found[CONTROL_PLANE].state == "verified"
+    with pytest.raises(LogAltered):
+        bench.reading.export("ada")
+
+
 @pytest.mark.parametrize(
     "done",
     [
