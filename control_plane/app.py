@@ -450,7 +450,7 @@ class ControlPlane:
         )
 
     def _people_services(self) -> PeopleServices:
-        audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
+        audit = AuditReading(self._database, self._evidence, self._journal, self._private, self._clock)
         asking = AuditFinding(self._database, self._journal, self._private)
         coverage, routes = self._make_coverage(), self._routes_for_people()
         proofs = (self._database, self._journal, self._keys, self._passwords, self._security_keys, self._clock)

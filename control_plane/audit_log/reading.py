@@ -6,13 +6,14 @@ Every reading by a person is a record itself; the tail on the status page, which
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import certificates, sql
+from control_plane.audit_log.blind import verify_blind_index
 from control_plane.audit_log.dated_ahead import Ahead, dated_ahead
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.index import verify_index
@@ -22,6 +23,8 @@ from control_plane.audit_log.verify import Gap, KeyOf, verify_chain
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import AUTHORITIES, Kind
+from control_plane.erasure.private_parts import PrivateParts
+from control_plane.tlog.rows import LogAltered
 from control_plane.tlog.verify import LogVerdict, verify_log
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered, Batch, Statement
@@ -37,7 +40,8 @@ from shared.signing import EvidencePublicKey, Label, signing_key_id, verify_stat
 MERKLE_LOG = "merkle-log"
 CERTIFICATES = "certificates"
 SEARCH_INDEX = "search-index"
-"""Stand beside the sources in what `verify` returns: the log of all, and certificates and index, held against it."""
+BLIND_INDEX = "blind-index"
+"""Stand beside the sources in what `verify` returns: the log of all, and certificates and indexes, held against it."""
 
 
 class ChainState(StrEnum):
@@ -60,9 +64,15 @@ class SourceVerdict:
 
 class AuditReading:
     def __init__(
-        self, database: sessionmaker[Session], keys: EvidenceKeys, journal: CentreJournal, clock: Clock
+        self,
+        database: sessionmaker[Session],
+        keys: EvidenceKeys,
+        journal: CentreJournal,
+        private: PrivateParts,
+        clock: Clock,
     ) -> None:
-        self._database, self._keys, self._journal, self._clock = database, keys, journal, clock
+        self._database, self._keys, self._journal = database, keys, journal
+        self._private, self._clock = private, clock
 
     def tail(self, limit: int) -> list[dict[str, Json]]:
         """Return the newest records by arrival, newest first, as they stand and not proved."""
@@ -82,13 +92,19 @@ class AuditReading:
     def verify(self, person: str, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Prove every record held, source by source, the Merkle log of all, and what is held against it.
 
-        In constant memory.
+        In constant memory. A log that was altered so that nothing can be entered any more is proved too, and says so:
+        no other question is answered then, for none can be recorded.
 
         Raises Malformed, NoteUnverified: a checkpoint that somebody `kept` is none of this log.
         """
-        self._note(person, "verification", "every source")
+        unrecorded = self._note_verification(person)
         with snapshot(self._database) as session:
-            return {**self._proved(session, kept), SEARCH_INDEX: _index(session)}
+            proved = self._proved(session, kept)
+            verdicts = {**proved, SEARCH_INDEX: _index(session), BLIND_INDEX: self._blind_index(session)}
+        if unrecorded:
+            why = "; ".join(filter(None, (proved[MERKLE_LOG].why, unrecorded)))
+            verdicts[MERKLE_LOG] = replace(proved[MERKLE_LOG], state=ChainState.ALTERED, why=why)
+        return verdicts
 
     def prove(self, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Prove the log where nobody who could be named asks; by what it is searched, nobody does then."""
@@ -133,6 +149,11 @@ class AuditReading:
         said += [ahead.text()] if ahead is not None else []
         return SourceVerdict(records, ChainState.VERIFIED, None, "; ".join(said))
 
+    def _blind_index(self, session: Session) -> SourceVerdict:
+        found = verify_blind_index(session, self._private, self._key_of)
+        state = ChainState.VERIFIED if found.is_whole else ChainState.ALTERED
+        return SourceVerdict(found.compared, state, found.first_bad, found.why)
+
     def _key_of(self, source: str) -> KeyOf:
         known: dict[KeyId, EvidencePublicKey] = {}
 
@@ -143,6 +164,14 @@ class AuditReading:
             return known[named]
 
         return key_of
+
+    def _note_verification(self, person: str) -> str:
+        """Return why it cannot be recorded that somebody asks, empty where it is."""
+        try:
+            self._note(person, "verification", "every source")
+        except (LogAltered, AuditAltered):
+            return "nothing can be entered any more, not even that you asked this"
+        return ""
 
     def _note(self, person: str, how: str, source: str) -> None:
         who = (Participant("person", person, True),)

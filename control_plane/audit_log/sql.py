@@ -15,7 +15,8 @@ _AT_ONCE = 200
 def sources(session: Session) -> tuple[str, ...]:
     """Return every source of which a record or a statement is held."""
     named = union(select(AuditRow.source), select(AuditStatement.source))
-    return tuple(sorted(session.scalars(named)))
+    # Text, also where SQLite keeps something else that somebody wrote: it is nobody's, and its own source misses it.
+    return tuple(sorted(str(source) for source in session.scalars(named)))
 
 
 def count(session: Session, source: str) -> int:
@@ -39,11 +40,11 @@ def records(
 
 def statements(session: Session, source: str) -> Generator[HeldStatement, None, None]:
     """Whoever does not read to the end closes it."""
-    rows = select(AuditStatement.first, AuditStatement.last, AuditStatement.statement)
-    rows = rows.where(AuditStatement.source == source).order_by(AuditStatement.last, AuditStatement.first)
+    held = AuditStatement.__table__.c
+    rows = select(held.first, held.last, held.statement).where(held.source == source).order_by(held.last, held.first)
     with session.execute(rows.execution_options(yield_per=_AT_ONCE)) as found:
         for first, last, signed in found:
-            yield HeldStatement(first, last, signed)
+            yield HeldStatement(_number(first), _number(last), signed)
 
 
 def statement_about(session: Session, source: str, seq: int) -> HeldStatement | None:
@@ -52,3 +53,8 @@ def statement_about(session: Session, source: str, seq: int) -> HeldStatement | 
     covers = (AuditStatement.source == source, AuditStatement.first <= seq, AuditStatement.last >= seq)
     row = session.execute(rows.where(*covers).order_by(AuditStatement.last).limit(1)).first()
     return HeldStatement(*row) if row else None
+
+
+def _number(value: object) -> int:
+    """Return a number, 0 for what else SQLite keeps where somebody wrote it: no statement is about record 0."""
+    return value if isinstance(value, int) else 0

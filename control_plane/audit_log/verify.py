@@ -106,11 +106,12 @@ class _Walk:
     def end(self) -> None:
         extra = next(self._records, None)
         if extra is not None:
-            raise AuditAltered(self._source, min(extra.seq, self.proved + 1), "no signed statement covers it")
+            raise AuditAltered(self._source, self.proved + 1, "no signed statement covers it")
 
     def _follow(self, held: HeldRecord | None, signed_up_to: int) -> None:
         expected = self._seq + 1
-        if held is None or held.seq > expected:
+        if held is None or held.seq != expected:
+            # A row under a lower number, or under none, would be read in its turn all the same, and found by nothing.
             raise AuditAltered(self._source, expected, f"it is missing; its source signed up to {signed_up_to}")
         if leaf_hash(held.stored.public) != held.leaf:
             raise AuditAltered(self._source, expected, "its public part is not the one that arrived")
@@ -146,13 +147,14 @@ class _Walk:
 
 def _verified(source: str, held: HeldStatement, key_of: KeyOf, next_seq: int) -> Statement:
     about = f"the statement about records {held.first} to {held.last}"
+    first = max(held.first, next_seq)
     try:
         signed = verify_statement(held.signed, Label.AUDIT_BATCH, key_of(held.signed))
         statement = Statement.parse(signed)
     except (Malformed, IntegrityFailure) as exc:
-        raise AuditAltered(source, max(held.first, next_seq), f"{about} does not hold: {exc}") from exc
+        raise AuditAltered(source, first, f"{about} does not hold: {exc}") from exc
     if (statement.source, statement.first, statement.last) != (source, held.first, held.last):
-        raise AuditAltered(source, max(held.first, next_seq), f"{about} is about others")
+        raise AuditAltered(source, first, f"{about} is about others")
     if not 0 <= statement.last - statement.first < MAX_RECORDS:
-        raise AuditAltered(source, max(held.first, next_seq), f"{about} covers too many or none")
+        raise AuditAltered(source, first, f"{about} covers too many or none")
     return statement

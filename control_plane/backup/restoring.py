@@ -167,8 +167,9 @@ class _Awakening:
     def __init__(self, database: sessionmaker[Session], root: RootKey, clock: Clock) -> None:
         self._database, self._clock = database, clock
         self._keys = keys = KeyStore(database, root, clock)
+        self._private = PrivateParts(keys)
         self._journal = CentreJournal(
-            database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), PrivateParts(keys).sealing, clock
+            database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), self._private.sealing, clock
         )
 
     def wake(self, proved: Proved, backup: Path, *, without_damaged: bool) -> Done:
@@ -181,7 +182,7 @@ class _Awakening:
     def _altered_chains(self) -> list[str]:
         ca = authority.load(self._database, self._keys, self._clock)
         evidence = EvidenceKeys(self._database, ca.trust)
-        verdicts = AuditReading(self._database, evidence, self._journal, self._clock).prove()
+        verdicts = AuditReading(self._database, evidence, self._journal, self._private, self._clock).prove()
         return [
             f"audit log of {source}: record {verdict.first_bad}: {verdict.why}"
             for source, verdict in verdicts.items()

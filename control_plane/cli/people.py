@@ -192,6 +192,14 @@ def record_line(record: Mapping[str, Any]) -> str:
     return f"{record['time']}  {record['source'][:13]} {record['seq']:>6}  {told}"
 
 
+_COMPARED = {
+    "certificates": "held against the log",
+    "merkle-log": "entries",
+    "search-index": "compared",
+    "blind-index": "compared",
+}
+
+
 def audit_verify(options: Namespace) -> int:
     kept: list[Json] = [path.read_text() for path in options.kept]
     answer: Any = door(options).post("/api/v1/audit/verify", {"checkpoints": kept} if kept else {})
@@ -199,12 +207,10 @@ def audit_verify(options: Namespace) -> int:
         print_json(answer)
     else:
         for source, verdict in sorted(answer.items()):
-            one = "entry" if source in ("merkle-log", "search-index") else "record"
+            one = "entry" if source in ("merkle-log", "search-index", "blind-index") else "record"
             where = "" if verdict["first_bad"] is None else f"{one} {verdict['first_bad']}: "
             bad = f"; {where}{verdict['why']}" if verdict["why"] else ""
-            what = {"certificates": "held against the log", "merkle-log": "entries", "search-index": "compared"}.get(
-                source, "records"
-            )
+            what = _COMPARED.get(source, "records")
             print(f"{source}: {verdict['records']} {what}, {verdict['state']}{bad}")
     return 0 if all(verdict["state"] == "verified" for verdict in answer.values()) else 1
 

@@ -28,7 +28,7 @@ from shared.identity import CONTROL_PLANE
 ERASE = "erase-subject"
 ERASABLE = {"patient": Attribute.PATIENT_ID, "person": Attribute.PERSON, "object": Attribute.OBJECT}
 _OF_IMAGES = (Attribute.STUDY_INSTANCE_UID, Attribute.SERIES_INSTANCE_UID, Attribute.SOP_INSTANCE_UID)
-_FINDS_THE_PATIENT = (
+FINDS_THE_PATIENT = (
     Attribute.PATIENT_ID, Attribute.PATIENT_ID_OF_ISSUER, Attribute.PATIENT_NAME, Attribute.ACCESSION_NUMBER
 )  # fmt: skip
 _AT_ONCE = 500
@@ -132,7 +132,7 @@ class Erasing:
             session.execute(delete(AuditToken).where(AuditToken.attribute == attribute, AuditToken.token == token))
         if key.attribute == Attribute.PATIENT_ID.value:
             for some in _objects(session, key):
-                finds = BlindIndex.attribute.in_([one.value for one in _FINDS_THE_PATIENT])
+                finds = BlindIndex.attribute.in_([one.value for one in FINDS_THE_PATIENT])
                 session.execute(delete(BlindIndex).where(BlindIndex.object_id.in_(some), finds))
         for one in keys:
             session.delete(one)

@@ -22,6 +22,12 @@ _DONE = "audit/resealed-below"
 _AT_ONCE = 200
 
 
+def resealed_below(session: Session) -> int:
+    """Return the entry below which everything that can be is sealed anew."""
+    fact = session.get(Fact, _DONE)
+    return int(fact.value) if fact is not None else 0
+
+
 class Resealing:
     def __init__(self, journal: CentreJournal, private: PrivateParts) -> None:
         self._journal, self._private = journal, private
@@ -33,8 +39,7 @@ class Resealing:
 
     def some(self, session: Session) -> bool:
         """Seal some records anew, within a commit; return whether there may be more."""
-        fact = session.get(Fact, _DONE)
-        below = int(fact.value) if fact is not None else 0
+        below = resealed_below(session)
         sealed = select(AuditRow).where(AuditRow.entry >= below, AuditRow.sealed.is_not(None))
         found = session.scalars(sealed.order_by(AuditRow.entry).limit(_AT_ONCE)).all()
         for row in found:

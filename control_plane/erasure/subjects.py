@@ -37,11 +37,16 @@ def concerned(
     private: dict[str, Json],
 ) -> Concerned:
     """Return whom a private part is about, by what the record says and what stands in it."""
-    asked = tuple(token for token in (index.token(*one) for one in _values(what, private)) if token)
+    asked = asked_for(index, what, private)
     named = [token for subject in what if subject.kind == "object" for token in _of_object(session, index, subject)]
     people = (one.name for one in who if one.kind == "person" and one.requestor)
     persons = [token for token in (index.token(Attribute.PERSON, name) for name in people) if token]
     return Concerned(tuple(dict.fromkeys((*asked, *named, *persons)))[:_MOST], asked)
+
+
+def asked_for(index: IndexService, what: Sequence[Subject], private: dict[str, Json]) -> tuple[Token, ...]:
+    """Return what stands in a private part that objects are looked up by."""
+    return tuple(token for token in (index.token(*one) for one in _values(what, private)) if token)
 
 
 def _values(what: Sequence[Subject], private: dict[str, Json]) -> list[tuple[Attribute, str]]:

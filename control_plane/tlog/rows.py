@@ -29,10 +29,15 @@ class LogAltered(IntegrityFailure):
 
 
 def head(session: Session) -> tuple[int, bytes, str]:
-    """Return size, compact range and checkpoint as they stand. Raises LogAltered: nothing, beside tiles or records."""
+    """Return size, compact range and checkpoint as they stand.
+
+    Raises LogAltered: there is nothing, beside tiles or records; or what there is is of another type.
+    """
     row = driver.row(session, _READ_HEAD)
     if row is not None:
         size, encoded, checkpoint = row
+        if not isinstance(size, int) or not isinstance(checkpoint, str):
+            raise LogAltered("its head is no size and no checkpoint")
         return size, driver.blob(encoded), checkpoint
     for there in (LogTile.level, AuditRow.seq):
         if session.execute(select(there).limit(1)).first() is not None:

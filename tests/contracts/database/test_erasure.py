@@ -9,7 +9,7 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.finding import FoundRecord
-from control_plane.audit_log.reading import CERTIFICATES, ChainState
+from control_plane.audit_log.reading import BLIND_INDEX, CERTIFICATES, ChainState
 from control_plane.backup import register
 from control_plane.db.engine import close_database
 from control_plane.db.models import AuditRow, BackupRow
@@ -113,6 +113,33 @@ def test_a_patient_who_is_erased_opens_nowhere_and_is_found_by_nothing_and_all_p
     assert [PATIENT.encode() in row.public for row in gone] == [False] * len(gone) != []
     shown = {one.record.event: one.private for one in bench.asking.find(AUDITOR, Question(person=PERSON)).records}
     assert shown[Event.OBJECT_OPENED] is State.ERASED
+
+
+def test_only_what_a_record_says_was_erased_may_be_missing_from_what_leads_to_patients(bench: Bench) -> None:
+    host = told(bench)
+    erase(bench, "patient", PATIENT)
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert (found.state, found.why) == (ChainState.VERIFIED, "images to which no patient leads, as after an erasure: 1")
+
+    later = host.seal(b"later")
+    bench.receive(later)
+    bench.sql("DELETE FROM blind_index WHERE object_id = :name AND attribute IN ('patient_id', 'patient_name', "
+              "'accession_number')", name=str(later.object_id))  # fmt: skip
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert (found.state, str(later.object_id) in found.why) == (ChainState.ALTERED, True)
+
+
+def test_a_key_that_a_row_alone_says_was_destroyed_was_taken_away(bench: Bench) -> None:
+    told(bench)
+    (key,) = bench.rows("SELECT key_id, since FROM subject_keys WHERE attribute = 'patient_id'")
+    bench.sql("INSERT INTO destroyed (kind, name, since, destroyed, person) SELECT 'subject', key_id, since, since, "
+              "'ada' FROM subject_keys WHERE key_id = :key", key=key.key_id)  # fmt: skip
+    bench.sql("INSERT INTO audit_subjects VALUES ('subject', :key, 'keys.destroyed', 'control-plane', 1)",
+              key=key.key_id)  # fmt: skip
+    bench.sql("DELETE FROM subject_keys WHERE key_id = :key", key=key.key_id)
+
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert (found.state, key.key_id in found.why) == (ChainState.ALTERED, True)
 
 
 def test_of_an_erased_key_no_byte_is_left_in_the_files_of_sqlite(tmp_path: Path) -> None:

@@ -180,6 +180,19 @@ def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Ben
         assert not is_found(bench, kept), name
 
 
+@pytest.mark.parametrize("change", ["size = 'x'", "checkpoint = x'00'"])
+def test_a_head_that_somebody_made_something_else_of_is_named(bench: Bench, change: str) -> None:
+    """PostgreSQL keeps no such thing there."""
+    if bench.engine.dialect.name != "sqlite":
+        return
+    filled(bench)
+    bench.sql(f"UPDATE log_head SET {change}")  # noqa: S608 (ours)
+
+    assert "head" in verdict(bench).why
+    with pytest.raises(LogAltered):
+        bench.journal.record(STARTED)
+
+
 @pytest.mark.parametrize("where, first_bad", [("entry = 260", 260), (f"entry > {COUNT - 4}", COUNT - 3)])
 def test_a_record_that_is_gone_is_named(bench: Bench, where: str, first_bad: int) -> None:
     filled(bench)
@@ -236,6 +249,23 @@ def test_nothing_is_signed_over_a_head_that_was_changed(bench: Bench, place: Pla
     with pytest.raises(LogAltered):
         bench.journal.record(STARTED)
     assert bench.rows("SELECT count(*) AS n FROM audit_records")[0].n == COUNT
+
+
+@pytest.mark.parametrize("change", ["size = size - 1", "range = checkpoint", "checkpoint = 'x'"])
+def test_a_log_in_which_nothing_can_be_entered_is_proved_all_the_same_and_says_so(bench: Bench, change: str) -> None:
+    filled(bench)
+    if bench.engine.dialect.name == "postgresql":
+        change = change.replace("range = checkpoint", "range = 'x'")
+    bench.sql(f"UPDATE log_head SET {change}")  # noqa: S608 (ours)
+
+    found = bench.reading.verify("ada")
+
+    assert found[MERKLE_LOG].state == "altered"
+    assert "head" in found[MERKLE_LOG].why
+    assert "not even that you asked" in found[MERKLE_LOG].why
+    assert found[CONTROL_PLANE].state == "verified"
+    with pytest.raises(LogAltered):
+        bench.reading.export("ada")
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,17 @@ def test_a_piece_that_was_changed_hides_records_and_verification_names_the_first
     assert told(bench, Question()) != held(bench, Question())
 
 
+@pytest.mark.parametrize("column", ["first", "last", "since"])
+def test_a_piece_that_somebody_made_text_of_leads_to_nothing_and_that_is_named(bench: Bench, column: str) -> None:
+    """PostgreSQL keeps no text there."""
+    if bench.engine.dialect.name != "sqlite":
+        return
+    (piece,) = bench.rows("SELECT first FROM audit_pieces ORDER BY first LIMIT 1")
+    bench.sql(f"UPDATE audit_pieces SET {column} = 'x' WHERE first = {piece.first}")  # noqa: S608 (ours)
+
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == piece.first
+
+
 def test_pieces_that_overlap_tell_nothing_twice(bench: Bench) -> None:
     bench.sql("INSERT INTO audit_pieces SELECT first + 1, last, since FROM audit_pieces WHERE last > first + 1")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.audit_log.finding import FoundRecord, Place
-from control_plane.audit_log.reading import MERKLE_LOG, SEARCH_INDEX, ChainState
+from control_plane.audit_log.reading import BLIND_INDEX, MERKLE_LOG, SEARCH_INDEX, ChainState, SourceVerdict
 from control_plane.db.engine import close_database
 from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.audit.question import Question
@@ -110,6 +110,66 @@ def test_a_record_that_was_hidden_from_questions_is_named_by_verification(bench:
         assert found[MERKLE_LOG].state is ChainState.VERIFIED
 
 
+HIDING_FROM_PATIENTS = {
+    "DELETE FROM blind_index WHERE object_id = :mine": (None, "not found by"),
+    "DELETE FROM blind_index WHERE object_id = :mine AND attribute = 'patient_id'": (None, "not found by"),
+    "DELETE FROM blind_index WHERE object_id = :mine AND attribute <> 'study_instance_uid' "
+    "AND attribute <> 'series_instance_uid' AND attribute <> 'sop_instance_uid'": (None, "not found by"),
+    "UPDATE objects SET index_state = 'not evaluated' WHERE object_id = :mine": (
+        None,
+        "the row says that",
+    ),
+    "UPDATE objects SET sealed_index = record WHERE object_id = :mine": (None, "cannot be told"),
+    "UPDATE objects SET record = binding WHERE object_id = :mine": (None, "cannot be told"),
+    "DELETE FROM audit_tokens WHERE attribute = 'patient_id'": ("vault.looked-up", "misses it"),
+    "DELETE FROM audit_tokens WHERE attribute = 'sop_instance_uid'": ("capture.image-refused", "misses it"),
+    "UPDATE audit_records SET sealed = public WHERE event = 'vault.looked-up'": ("vault.looked-up", "no key for it"),
+    "UPDATE audit_records SET sealed = (SELECT sealed FROM audit_records a WHERE a.event = 'vault.looked-up') "
+    "WHERE event = 'capture.image-refused'": ("capture.image-refused", "not what it committed to"),
+    "DELETE FROM subject_keys WHERE attribute = 'patient_id'": ("vault.looked-up", "no record says"),
+}
+"""What hides records from whoever asks by patient or study; the event of the first that it hides, and what is said."""
+
+
+def of_patient(bench: Bench) -> str:
+    (image,) = bench.rows("SELECT name FROM audit_subjects WHERE kind = 'object' AND event = 'vault.object-opened'")
+    return str(image.name)
+
+
+@pytest.mark.parametrize("hidden", HIDING_FROM_PATIENTS)
+def test_a_record_that_was_hidden_from_questions_by_patient_is_named_by_verification(bench: Bench, hidden: str) -> None:
+    told(bench)
+    entries = {row.event: row.entry for row in bench.rows("SELECT event, entry FROM audit_records")}
+    assert bench.reading.verify(AUDITOR)[BLIND_INDEX] == SourceVerdict(5, ChainState.VERIFIED, None, "")
+
+    bench.sql(hidden, **{"mine": of_patient(bench)} if ":mine" in hidden else {})
+
+    found, (event, why) = bench.reading.verify(AUDITOR), HIDING_FROM_PATIENTS[hidden]
+    assert found[BLIND_INDEX].state is ChainState.ALTERED
+    assert found[BLIND_INDEX].first_bad == (entries[event] if event else None)
+    assert why in found[BLIND_INDEX].why
+    assert found[MERKLE_LOG].state is ChainState.VERIFIED
+
+
+def test_an_image_that_is_gone_with_all_that_leads_to_it_is_named(bench: Bench) -> None:
+    told(bench)
+    image = of_patient(bench)
+    for table in ("blind_index", "instances", "wraps", "objects"):
+        bench.sql(f"DELETE FROM {table} WHERE object_id = :name", name=image)  # noqa: S608 (ours)
+
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert (found.state, image in found.why, "not held" in found.why) == (ChainState.ALTERED, True, True)
+
+
+def test_a_host_that_seals_what_opens_nowhere_is_said_and_nothing_is_altered(bench: Bench) -> None:
+    host = told(bench)
+    bench.sql("UPDATE audit_records SET sealed = public WHERE source = :host AND sealed IS NOT NULL",
+              host=str(host.host_id))  # fmt: skip
+
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert (found.state, found.why) == (ChainState.VERIFIED, "private parts of hosts that no key here opens: 1")
+
+
 def test_records_that_say_as_much_as_they_can_keep_nobody_from_verifying(bench: Bench) -> None:
     host = bench.enrol()
     for number in range(210):
@@ -138,3 +198,18 @@ def test_what_records_are_about_is_verified_in_whatever_order_it_was_written(ben
 
     bench.sql("DELETE FROM audit_subjects WHERE seq = 600 AND kind = 'object'")
     assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == 599
+
+
+def test_a_row_of_the_index_that_stands_twice_does_not_count_for_one_that_is_gone(bench: Bench) -> None:
+    told(bench)
+    bench.sql("ALTER TABLE audit_names RENAME TO before")
+    bench.sql("CREATE TABLE audit_names AS SELECT * FROM before")  # without the key that keeps each row once
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
+
+    (gone, *_) = bench.rows("SELECT entry FROM audit_names WHERE kind = 'person' AND name = 'A. Admin' ORDER BY entry")
+    bench.sql("INSERT INTO audit_names SELECT * FROM audit_names WHERE entry = :entry AND name <> :name LIMIT 1",
+              entry=gone.entry, name=PERSON)  # fmt: skip
+    bench.sql("DELETE FROM audit_names WHERE entry = :entry AND name = :name", entry=gone.entry, name=PERSON)
+
+    assert gone.entry not in [one.entry for one in bench.asking.find(AUDITOR, Question(person=PERSON)).records]
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == gone.entry

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_plane.audit_log.reading import ChainState, SourceVerdict
+from control_plane.audit_log.reading import CERTIFICATES, ChainState, SourceVerdict
 from control_plane.audit_log.verify import HeldRecord, HeldStatement, verify_chain
 from shared.audit.batch import AuditAltered, AuditGap, ChainHead, sign_batch
 from shared.audit.events import Action, Event, Happening, Outcome
@@ -125,6 +125,32 @@ def test_names_the_first_record_that_does_not_hold(filled: Bench, source: str, a
     found = verdict(filled, source)
     assert (found.state, found.first_bad) == (ChainState.ALTERED, seq + after)
     assert why in found.why
+
+
+def test_a_row_that_was_put_under_a_lower_number_is_named(filled: Bench, source: str) -> None:
+    """It would still be read first, and its record says 1; but by source and number nobody finds it any more."""
+    filled.sql("UPDATE audit_records SET seq = 0 WHERE source = :s AND seq = 1", s=source)
+
+    assert verdict(filled, source).first_bad == 1
+
+
+@pytest.mark.parametrize(
+    "change, first_bad",
+    [
+        ("UPDATE audit_records SET seq = 'x' WHERE seq = 9", LENGTH),
+        ("UPDATE audit_records SET source = x'00' WHERE seq = 4", 4),
+        ("UPDATE audit_records SET entry = 'x' WHERE seq = 4", None),
+        ("UPDATE audit_statements SET first = 'x' WHERE first = 4", 4),
+    ],
+)
+def test_a_number_or_a_name_that_somebody_made_something_else_of_is_named(
+    filled: Bench, host: HostBench, change: str, first_bad: int | None
+) -> None:
+    filled.sql(f"{change} AND source = :s", s=str(host.host_id))
+
+    found = filled.reading.verify(PERSON)
+    assert found[str(host.host_id)].first_bad == first_bad
+    assert ChainState.ALTERED in {one.state for name, one in found.items() if name != CERTIFICATES}
 
 
 @pytest.mark.parametrize("seq", [2, 4, 8])

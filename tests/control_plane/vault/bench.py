@@ -154,7 +154,7 @@ class Bench:
         self.finder = Finder(self.database, self.evidence, self.index, self.conflicts, self.journal)
         self.moves = SpoolMoves(self.database, self.journal, self.log, self.clock)
         self.audit = AuditIntake(self.evidence, self.journal, self.clock, self.moves)
-        self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
+        self.reading = AuditReading(self.database, self.evidence, self.journal, self.private, self.clock)
         self.asking = AuditFinding(self.database, self.journal, self.private)
         self.intake = self.intake_with()
         self.opener = self.opener_with()
