@@ -3,8 +3,9 @@
 A statement has `?` where a value goes, and nothing else that a driver would take for one. Rows are tuples.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
 
 from sqlalchemy.engine.interfaces import DBAPICursor
@@ -15,6 +16,7 @@ from control_plane.db.transactions import DatabaseUnavailable, Overtaken
 
 T = TypeVar("T")
 Values = tuple[object, ...]
+_TOGETHER = 50  # rows in a statement: more make it no faster, and each connection keeps what it compiled
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 
 
@@ -59,12 +61,27 @@ def run(session: Session, statement: str, values: Values = ()) -> int:
     return _run(session, statement, do)
 
 
-def insert(session: Session, into: str, rows: Sequence[Values], then: str = "") -> None:
+def insert(session: Session, into: str, rows: Iterable[Values], then: str = "") -> None:
     """Insert rows into a table with its columns; `then` is what follows the values. Raises what `run` does."""
-    if rows:
-        places = ", ".join("?" * len(rows[0]))
-        statement = f"INSERT INTO {into} VALUES ({places}) {then}"  # noqa: S608 (every part is ours)
-        _run(session, statement, lambda cursor, written: cursor.executemany(written, rows))
+    rest = list(rows)
+    # What SQLite does for each statement, and not for each row, costs as much as a row; PostgreSQL's driver sends many
+    # statements at once by itself.
+    if len(rest) >= _TOGETHER and session.get_bind().dialect.name == "sqlite":
+        whole = len(rest) - len(rest) % _TOGETHER
+        together = [tuple(chain(*rest[at : at + _TOGETHER])) for at in range(0, whole, _TOGETHER)]
+        _insert(session, into, ", ".join([_places(rest)] * _TOGETHER), then, together)
+        rest = rest[whole:]
+    if rest:
+        _insert(session, into, _places(rest), then, rest)
+
+
+def _places(rows: Sequence[Values]) -> str:
+    return f"({', '.join('?' * len(rows[0]))})"
+
+
+def _insert(session: Session, into: str, values: str, then: str, rows: Sequence[Values]) -> None:
+    statement = f"INSERT INTO {into} VALUES {values} {then}"  # noqa: S608 (every part is ours)
+    _run(session, statement, lambda cursor, written: cursor.executemany(written, rows))
 
 
 def _run(session: Session, statement: str, do: Callable[[DBAPICursor, str], T]) -> T:
