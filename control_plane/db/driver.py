@@ -4,7 +4,7 @@ A statement has `?` where a value goes, and nothing else that a driver would tak
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -16,7 +16,9 @@ from control_plane.db.transactions import DatabaseUnavailable, Overtaken
 
 T = TypeVar("T")
 Values = tuple[object, ...]
-_TOGETHER = 50  # rows in a statement: more make it no faster, and each connection keeps what it compiled
+# Rows in a statement. What SQLite does for each statement, and not for each row, costs as much as a row, and after each
+# another thread may take the interpreter. PostgreSQL's driver sends many statements at once by itself.
+_TOGETHER = {"sqlite": (500, 50, 1), "postgresql": (1,)}
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 
 
@@ -64,24 +66,18 @@ def run(session: Session, statement: str, values: Values = ()) -> int:
 def insert(session: Session, into: str, rows: Iterable[Values], then: str = "") -> None:
     """Insert rows into a table with its columns; `then` is what follows the values. Raises what `run` does."""
     rest = list(rows)
-    # What SQLite does for each statement, and not for each row, costs as much as a row; PostgreSQL's driver sends many
-    # statements at once by itself.
-    if len(rest) >= _TOGETHER and session.get_bind().dialect.name == "sqlite":
-        whole = len(rest) - len(rest) % _TOGETHER
-        together = [tuple(chain(*rest[at : at + _TOGETHER])) for at in range(0, whole, _TOGETHER)]
-        _insert(session, into, ", ".join([_places(rest)] * _TOGETHER), then, together)
-        rest = rest[whole:]
-    if rest:
-        _insert(session, into, _places(rest), then, rest)
+    for together in _TOGETHER[session.get_bind().dialect.name]:
+        whole = len(rest) - len(rest) % together
+        if whole:
+            row = f"({', '.join('?' * len(rest[0]))})"
+            statement = f"INSERT INTO {into} VALUES {', '.join([row] * together)} {then}"  # noqa: S608 (every part is ours)
+            values = [tuple(chain(*rest[at : at + together])) for at in range(0, whole, together)]
+            _run(session, statement, partial(_execute_each, values=values))
+            rest = rest[whole:]
 
 
-def _places(rows: Sequence[Values]) -> str:
-    return f"({', '.join('?' * len(rows[0]))})"
-
-
-def _insert(session: Session, into: str, values: str, then: str, rows: Sequence[Values]) -> None:
-    statement = f"INSERT INTO {into} VALUES {values} {then}"  # noqa: S608 (every part is ours)
-    _run(session, statement, lambda cursor, written: cursor.executemany(written, rows))
+def _execute_each(cursor: DBAPICursor, written: str, values: Sequence[Values]) -> None:
+    cursor.executemany(written, values)
 
 
 def _run(session: Session, statement: str, do: Callable[[DBAPICursor, str], T]) -> T:

@@ -31,7 +31,7 @@ def test_rows_that_are_there_already_are_none_of_its_faults(database: sessionmak
         in_one_commit(database, twice)
 
 
-@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 99, 100, 149])
+@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 100, 149, 499, 500, 501, 1061])
 def test_however_many_rows_each_is_there_once_and_in_its_order(database: sessionmaker[Session], count: int) -> None:
     rows = [(f"{number:04}", str(-number)) for number in range(count)]
     in_one_commit(database, lambda session: driver.insert(session, "facts (name, value)", iter(rows)))
@@ -40,11 +40,11 @@ def test_however_many_rows_each_is_there_once_and_in_its_order(database: session
         assert [tuple(row) for row in driver.rows(session, "SELECT name, value FROM facts ORDER BY name")] == rows
 
 
-@pytest.mark.parametrize("at", [0, 30, 49, 50, 119])
+@pytest.mark.parametrize("at", [0, 499, 500, 549, 550, 559])
 def test_of_rows_of_which_one_is_there_already_none_is_kept_or_just_the_others(
     database: sessionmaker[Session], at: int
 ) -> None:
-    rows = [(f"{number:04}", str(number)) for number in range(120)]
+    rows = [(f"{number:04}", str(number)) for number in range(560)]
     in_one_commit(database, lambda session: driver.insert(session, "facts (name, value)", [(rows[at][0], "before")]))
 
     with pytest.raises(IntegrityError):
