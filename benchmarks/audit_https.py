@@ -1,16 +1,17 @@
 """Audit records over HTTPS with client certificates, to a control plane in a process of its own.
 
-A host sends batches of 1,000 and of 100 one after the other; then 16 hosts send a record at a time, and how long each
-waits is told (audit_singles). The peer is what the same disk does meanwhile with the same bytes: SQLite with
-`synchronous=FULL`, a commit for each batch. Beside the sender, which makes and signs nothing in the
-time that counts, the centre has the other processor.
+A host sends batches of 1,000 and of 100 one after the other, then four hosts at once as many together; then 16 hosts
+send a record at a time, and how long each waits is told (audit_singles). The peer is what the same disk does meanwhile
+with the same bytes: SQLite with `synchronous=FULL`, a commit for each batch. Beside the senders, which make and sign
+nothing in the time that counts, the centre has the other processor.
 """
 
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -29,25 +30,36 @@ from shared.audit.packed import pack
 from shared.audit.record import StoredRecord, compose
 from shared.clock import SystemClock
 
-_RECORDS = 5000
-_BATCHES = (1000, 100)
+_RECORDS = 8000
+_BATCHES, _AT_ONCE = (1000, 100), (1, 4)
+
+
+@dataclass(frozen=True)
+class Speed:
+    batch: int  # records in it
+    hosts: int  # that send at once
+    ours: float  # records a second
+    raw: float
 
 
 @dataclass(frozen=True)
 class OverHttps:
-    per_s: dict[int, tuple[float, float]]  # by records in a batch: ours, and raw SQLite
+    speeds: tuple[Speed, ...]
     singles: list[Singles]
 
     def markdown(self) -> str:
         rows = [f"Audit records of 1 KiB over HTTPS with client certificates. {cpu()}.", "",
-                "| in a batch | Leadglass, records/s | raw SQLite | ratio |", "| --- | --- | --- | --- |"]  # fmt: skip
-        for batch, (ours, raw) in self.per_s.items():
-            rows.append(f"| {batch:,} | {ours:,.0f} | {raw:,.0f} | {ours / raw:.3f} |")
+                "| in a batch | hosts at once | Leadglass, records/s | raw SQLite | ratio |",
+                "| --- | --- | --- | --- | --- |"]  # fmt: skip
+        rows += [
+            f"| {one.batch:,} | {one.hosts} | {one.ours:,.0f} | {one.raw:,.0f} | {one.ours / one.raw:.3f} |"
+            for one in self.speeds
+        ]
         return "\n".join([*rows, "", *audit_singles.markdown(self.singles)]) + "\n"
 
     def json(self) -> dict[str, object]:
         return {
-            "per_s": {str(batch): pair for batch, pair in self.per_s.items()},
+            "speeds": [asdict(one) for one in self.speeds],
             "singles": [one.json() for one in self.singles],
         }
 
@@ -93,8 +105,8 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[OverHttps]
     with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
         work = Path(name)
         with system(work) as running:
-            sender = Sender(running, "sender")
-            per_s = {batch: _throughput(sender, work, batch, rounds) for batch in _BATCHES}
+            some = [Sender(running, f"steady-{number}") for number in range(max(_AT_ONCE))]
+            speeds = tuple(_throughput(some[:hosts], work, batch, rounds) for batch in _BATCHES for hosts in _AT_ONCE)
             senders = [Sender(running, f"sender-{number}") for number in range(audit_singles.CLIENTS)]
 
             def sent() -> list[list[bytes]]:
@@ -102,20 +114,22 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[OverHttps]
 
             doors = [one.door for one in senders]
             singles = audit_singles.measured(work, running.centre.pid, doors, sent, rounds)
-            yield OverHttps(per_s, singles)
+            yield OverHttps(speeds, singles)
 
 
-def _throughput(sender: Sender, work: Path, batch: int, rounds: int) -> tuple[float, float]:
+def _throughput(senders: Sequence[Sender], work: Path, batch: int, rounds: int) -> Speed:
     ours, theirs = list[float](), list[float]()
     for _ in range(rounds):
-        made = sender.batches(_RECORDS // batch, batch)
+        made = [one.batches(_RECORDS // batch // len(senders), batch) for one in senders]
+        sent = [[data for data, _ in one] for one in made]
+        with ThreadPoolExecutor(len(senders)) as pool:
+            began = perf_counter()
+            list(pool.map(Sender.send, senders, sent))
+            ours.append(_RECORDS / (perf_counter() - began))
         began = perf_counter()
-        sender.send([data for data, _ in made])
-        ours.append(_RECORDS / (perf_counter() - began))
-        began = perf_counter()
-        _raw(work / "raw.sqlite", [records for _, records in made])
+        _raw(work / "raw.sqlite", [records for one in made for _, records in one])
         theirs.append(_RECORDS / (perf_counter() - began))
-    return median(ours), median(theirs)
+    return Speed(batch, len(senders), median(ours), median(theirs))
 
 
 def _raw(file: Path, batches: Sequence[Sequence[bytes]]) -> None:

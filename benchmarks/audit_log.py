@@ -2,8 +2,9 @@
 
 Ours parses, verifies the signature and the chain, enters each record in the Merkle log, signs the checkpoint, and is
 durable before it answers; it is the intake behind the host door, without HTTPS. Raw SQLite inserts the public parts
-into one table without an index, with the same pragmas, a commit for each batch. One host sends; of single records 16
-threads send, each for a host of its own, and how long each waits is told too. At last all of it is proved again.
+into one table without an index, with the same pragmas, a commit for each batch. One host sends, then four at once, as
+many records together; of single records 16 threads send, each for a host of its own, and how long each waits is told
+too. At last all of it is proved again.
 A host's own journal is measured by itself: a record at a time, and as many together as a busy capture commits at once.
 """
 
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -32,7 +34,7 @@ from shared.clock import SystemClock
 from shared.identity import HostId
 from tests.control_plane.vault.bench import Bench, HostBench
 
-RECORDS, CLIENTS, EACH, PROOFS = 10_000, 16, 25, 50
+RECORDS, AT_ONCE, CLIENTS, EACH, PROOFS = 10_000, 4, 16, 25, 50
 BATCHES = (1000, 100)
 APPENDS, TOGETHER = 2000, (1, 10, 100)
 PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
@@ -43,6 +45,7 @@ class Throughput:
     batch: int
     record_bytes: int
     ours: Line
+    four: Line
     raw: Line
 
     def markdown(self) -> str:
@@ -52,7 +55,7 @@ class Throughput:
             "| | records/s, median (best) | CPU, µs each | / raw SQLite |",
             "| --- | --- | --- | --- |",
         ]
-        for line in (self.ours, self.raw):
+        for line in (self.ours, self.four, self.raw):
             speed = f"{RECORDS / line.median_s:,.0f} ({RECORDS / line.best_s:,.0f})"
             each = f"{1e6 * line.cpu_s / RECORDS:.0f}"
             rows.append(
@@ -61,7 +64,9 @@ class Throughput:
         return "\n".join(rows) + "\n"
 
     def json(self) -> dict[str, object]:
-        lines = {line.name: [round(turn.seconds, 4) for turn in line.turns] for line in (self.ours, self.raw)}
+        lines = {
+            line.name: [round(turn.seconds, 4) for turn in line.turns] for line in (self.ours, self.four, self.raw)
+        }
         return {"batch": self.batch, "record_bytes": self.record_bytes, "records": RECORDS, "seconds": lines}
 
 
@@ -111,19 +116,21 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[Throughput
         for batch in BATCHES:
             public = written(Bench(work / f"of-{batch}").enrol(), 1).journal[0].public
             contenders = [
-                Contender("Leadglass", "verified, in the Merkle log, durable", partial(_ours, work, numbers, batch)),
+                Contender("Leadglass", "verified, in the Merkle log, durable", partial(_ours, work, numbers, batch, 1)),
+                Contender("Leadglass, four", "hosts at once", partial(_ours, work, numbers, batch, AT_ONCE)),
                 Contender("raw SQLite", "inserted, FULL", partial(_raw, work, numbers, batch, public)),
             ]
-            ours, raw = take_turns(contenders, rounds)
-            yield Throughput(batch, len(public), ours, raw)
+            ours, four, raw = take_turns(contenders, rounds)
+            yield Throughput(batch, len(public), ours, four, raw)
         yield _waits(work)
         yield _appends(work, rounds)
 
 
 def written(host: HostBench, count: int, object_id: str = "0" * 32) -> HostBench:
-    """Have a host note records of about 1 KiB."""
+    """Have a host note records of about 1 KiB, one after the other as a clock has them."""
     who = (Participant("ae", "CT1", True),)
     for _ in range(count):
+        host.bench.clock.advance(timedelta(microseconds=1))
         host.note(Event.IMAGE_CAPTURED, about(object_id), who=who)
     return host
 
@@ -138,13 +145,27 @@ def _timed(do: Callable[[], object]) -> Measured:
     return Measured(perf_counter() - began, process_time() - before, None)
 
 
-def _ours(work: Path, numbers: Iterator[int], batch: int) -> Measured:
+def _ours(work: Path, numbers: Iterator[int], batch: int, at_once: int) -> Measured:
     bench = Bench(work / f"ours-{next(numbers)}")
-    host = written(bench.enrol(), RECORDS)
-    batches = [pack(Batch.parse(host.batch(first, first + batch - 1))) for first in range(1, RECORDS, batch)]
+    hosts = [bench.enrol() for _ in range(at_once)]
+    batches = RECORDS // batch
+    # Ten batches are three and three, and two and two.
+    shares = [batches // at_once + (number < batches % at_once) for number in range(at_once)]
+    sent = [_packed(host, share, batch) for host, share in zip(hosts, shares, strict=True)]
     # What a sender holds is not the centre's to look through for garbage.
     gc.freeze()
-    return _timed(lambda: [bench.audit.take(host.host_id, data) for data in batches])
+
+    def send(number: int) -> None:
+        for data in sent[number]:
+            bench.audit.take(hosts[number].host_id, data)
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return _timed(lambda: list(pool.map(send, range(at_once))))
+
+
+def _packed(host: HostBench, count: int, size: int) -> list[bytes]:
+    written(host, count * size)
+    return [pack(Batch.parse(host.batch(first, first + size - 1))) for first in range(1, count * size, size)]
 
 
 def _raw(work: Path, numbers: Iterator[int], batch: int, public: bytes) -> Measured:

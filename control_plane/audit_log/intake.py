@@ -4,21 +4,19 @@ A host brings its own records, or those of one for which it may deliver now; the
 the host that signed them.
 """
 
-from collections.abc import Callable
-
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log import rows
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.quick_reader import read_batch, record_reader
+from control_plane.audit_log.quick_verification import Verified, verify_quickly
 from control_plane.audit_log.refusals import Refusals
 from control_plane.db import driver
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
-from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch_by
+from shared.audit.batch import AuditForked, Batch, judge_arrival
 from shared.audit.events import Action, Event, Happening, Outcome, Participant
-from shared.audit.record import ReadRecord
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
@@ -55,18 +53,18 @@ class AuditIntake:
         Raises HostUnknown, NotCertified, Malformed, BatchOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
         AuditAltered, AuditGap, AuditForked, DatabaseUnavailable.
         """
-        source, read = host_id, record_reader()
+        source = host_id
         try:
             batch = read_batch(data)
             key, move = self._keys.of_active_host(host_id), None
-            source = _claimed_source(read, batch) or host_id
+            source = _claimed_source(batch) or host_id
             if source != host_id:
                 move = self._moves.permitting(source, host_id)
                 if move is None:
                     raise BatchOfAnotherHost(sender=host_id, named=source)
                 key = self._keys.for_statement(str(source), batch.statement)
-            records = verify_batch_by(read, batch, str(source), key)
-            held = self._commits.run(lambda session: self._keep(session, batch, records, move))
+            verified = verify_quickly(batch, str(source), key)
+            held = self._commits.run(lambda session: self._keep(session, batch, verified, move))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
             refused = failure(
@@ -77,7 +75,8 @@ class AuditIntake:
         self._refusals.over(host_id, source)
         return held
 
-    def _keep(self, session: Session, batch: Batch, records: tuple[ReadRecord, ...], move: Move | None) -> int:
+    def _keep(self, session: Session, batch: Batch, verified: Verified, move: Move | None) -> int:
+        records, leaves = verified
         source, first, last = records[0].source, records[0].seq, records[-1].seq
         held = rows.head(session, source)
         new = judge_arrival(batch, records, held)
@@ -88,17 +87,15 @@ class AuditIntake:
         if move is not None:
             self._moves.count(session, move, records=len(new))
         now = self._clock.now()
-        # Each record names the leaf of the one before it, which was verified: none is made twice.
-        leaves = [*(record.prev for record in records[1:]), new[-1].leaf][-len(new) :]
-        kept = [rows.New(*one) for one in zip(records[-len(new) :], new, leaves, strict=True)]
+        kept = rows.New(records[-len(new) :], new, leaves[-len(new) :])
         rows.keep(session, rows.Arrival(source, [(first, last, batch.statement)], kept, now), self._sequencer)
         return last
 
 
-def _claimed_source(read: Callable[[bytes], ReadRecord], batch: Batch) -> HostId | None:
+def _claimed_source(batch: Batch) -> HostId | None:
     """Return whose records a batch says it holds, None where that is no host; nothing of it is believed yet."""
     try:
-        return HostId.parse(read(batch.records[0].public).source)
+        return HostId.parse(record_reader()(batch.records[0].public).source)
     except (Malformed, IndexError):
         return None
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -19,7 +20,7 @@ from control_plane.vault.index_service import Token
 from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
 from shared.audit.events import Event, Happening
-from shared.audit.record import SALT_BYTES, AuditRecord, PrivateSealer, compose
+from shared.audit.record import SALT_BYTES, AuditRecord, PrivateSealer, StoredRecord, compose
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, RandomBytes
@@ -92,10 +93,12 @@ class CentreJournal:
             raise Malformed("audit private part", "too large, or no JSON")
         signed = sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
         run.statements.append((head.seq + 1, head.seq + 1, signed))
-        run.new.append(rows.New(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about))
+        run.new.append(_Made(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about))
 
     def _keep(self, session: Session, run: "_Run") -> None:
-        arrival = rows.Arrival(CONTROL_PLANE, run.statements, run.new, self._clock.now())
+        records, stored, leaves, about = zip(*run.new, strict=True)
+        new = rows.New(records, stored, leaves)
+        arrival = rows.Arrival(CONTROL_PLANE, run.statements, new, self._clock.now(), about)
         rows.keep(session, arrival, self.sequencer)
 
     def _head(self, session: Session) -> ChainHead:
@@ -121,12 +124,19 @@ class CentreJournal:
         return Attempt(self, happening, failed or happening.event)
 
 
+class _Made(NamedTuple):
+    record: AuditRecord
+    stored: StoredRecord
+    leaf: bytes
+    about: tuple[Token, ...]
+
+
 class _Run:
     """Records that follow one another, from where the chain ends when the first of them is made."""
 
     def __init__(self, end: Callable[[], ChainHead]) -> None:
         self._end = end
-        self.new, self.statements = list[rows.New](), list[rows.About]()
+        self.new, self.statements = list[_Made](), list[rows.About]()
 
     @cached_property
     def _before(self) -> ChainHead:

@@ -30,20 +30,25 @@ class Piece:
     names: frozenset[tuple[str, str]]
 
 
-def cut(records: Sequence[ReadRecord], entry: int) -> Iterator[Piece]:
-    """Yield the pieces of what one source sent at once, and what the first of its entries is."""
+def cut(records: Sequence[ReadRecord], happened: Sequence[int], entry: int) -> Iterator[Piece]:
+    """Yield the pieces of what one source sent at once; `entry` is that of the first, and `happened` when each did."""
     begin = 0
-    happened = [record.happened for record in records]
     while begin < len(records):
-        end, least, most = begin, happened[begin], happened[begin]
-        for at in range(begin, min(begin + WIDEST, len(records))):
-            least, most = min(least, happened[at]), max(most, happened[at])
-            if most - least > LONGEST_US:
-                break
-            end = at + 1
-        since = min(happened[begin:end])
-        yield Piece(entry + begin, entry + end - 1, since, found_by(records[begin:end]))
+        end = _end(happened, begin)
+        yield Piece(entry + begin, entry + end - 1, min(happened[begin:end]), found_by(records[begin:end]))
         begin = end
+
+
+def _end(happened: Sequence[int], begin: int) -> int:
+    run = happened[begin : begin + WIDEST]
+    if max(run) - min(run) <= LONGEST_US:
+        return begin + len(run)
+    least = most = run[0]
+    for at, when in enumerate(run, begin):
+        least, most = min(least, when), max(most, when)
+        if most - least > LONGEST_US:
+            return at
+    raise AssertionError("unreachable")
 
 
 def found_by(records: Sequence[ReadRecord]) -> frozenset[tuple[str, str]]:

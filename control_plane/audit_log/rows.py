@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count, repeat
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.orm import Session
@@ -17,6 +18,7 @@ from shared.audit.record import ReadRecord, StoredRecord
 
 # What is said of a thing and is none.
 _NEVER_SOUGHT = {"fact", "time"}
+_COLUMNS = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
 _LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"
 _LAST_STATEMENT = "SELECT last, statement FROM audit_statements WHERE source = ? ORDER BY last DESC, first LIMIT 1"
 
@@ -26,25 +28,28 @@ About: TypeAlias = tuple[int, int, bytes]
 
 
 class New(NamedTuple):
-    """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about.
+    """Records that are to be kept, one after the other: as they read, as they came, and their leaves.
 
-    A tuple, because each record makes one.
+    Columns, because a tuple of each record costs as much as one of these.
     """
 
-    record: ReadRecord
-    stored: StoredRecord
-    leaf: bytes
-    about: tuple[Token, ...] = ()
+    records: Sequence[ReadRecord]
+    stored: Sequence[StoredRecord]
+    leaves: Sequence[bytes]
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """Records of one source, one after the other, and what it signed of them."""
+    """Records of one source, one after the other, and what it signed of them.
+
+    `about` is what their private parts are about, of each record or of none.
+    """
 
     source: str
     statements: Sequence[About]
-    new: Sequence[New]
+    new: New
     received: datetime
+    about: Sequence[Sequence[Token]] = ()
 
 
 def head(session: Session, source: str) -> ChainHead:
@@ -67,26 +72,27 @@ def last_statement(session: Session, source: str) -> Signed | None:
 
 def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
-    entry = sequencer.enter(session, [one.leaf for one in arrival.new])
-    stamp, source = as_stored(session, arrival.received), arrival.source
-    records, subjects = list[driver.Values](), list[driver.Values]()
-    for at, (record, stored, leaf, about) in enumerate(arrival.new, entry):
-        event = record.event.value
-        records.append(
-            (source, record.seq, stored.public, stored.sealed, leaf, stamp, at,
-             record.happened, event, record.action.value, int(record.outcome))
-        )  # fmt: skip
-        for what in record.what:
-            if what.kind not in _NEVER_SOUGHT:
-                subjects.append((what.kind, what.name, event, source, record.seq))
-        if about:
-            keep_tokens(session, at, about)
-    columns = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
-    driver.insert(session, f"audit_records ({columns})", records)
+    source, (records, stored, leaves) = arrival.source, arrival.new
+    entry, stamp = sequencer.enter(session, leaves), as_stored(session, arrival.received)
+    numbers, happened = [record.seq for record in records], [record.happened for record in records]
+    events = [record.event.value for record in records]
+    said = [(record.action.value, int(record.outcome)) for record in records]
+    columns = repeat(source), numbers, *zip(*stored, strict=True), leaves, repeat(stamp), count(entry)
+    driver.insert(
+        session, f"audit_records ({_COLUMNS})", zip(*columns, happened, events, *zip(*said, strict=True), strict=False)
+    )
+    subjects = [
+        (what.kind, what.name, event, source, seq)
+        for record, event, seq in zip(records, events, numbers, strict=True)
+        for what in record.what
+        if what.kind not in _NEVER_SOUGHT
+    ]
     # Where records were cut off and come again, what was said of them may still be there.
     _insert_new(session, "audit_subjects (kind, name, event, source, seq)", subjects)
+    for at, about in enumerate(arrival.about, entry):
+        keep_tokens(session, at, about)
     keep_statements(session, source, arrival.statements)
-    _index(session, list(cut([one.record for one in arrival.new], entry)))
+    _index(session, list(cut(records, happened, entry)))
 
 
 def keep_statements(session: Session, source: str, signed: Sequence[About]) -> None:

@@ -3,8 +3,9 @@
 A statement has `?` where a value goes, and nothing else that a driver would take for one. Rows are tuples.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -16,6 +17,9 @@ from control_plane.db.transactions import DatabaseUnavailable, Overtaken, answer
 
 T = TypeVar("T")
 Values = tuple[object, ...]
+# Rows in a statement. What SQLite does for each statement, and not for each row, costs as much as a row, and after each
+# another thread may take the interpreter. PostgreSQL's driver sends many statements at once by itself.
+_TOGETHER = {"sqlite": (500, 50, 1), "postgresql": (1,)}
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 
 
@@ -64,12 +68,22 @@ def run(session: Session, statement: str, values: Values = ()) -> int:
     return _run(session.connection(), statement, do)
 
 
-def insert(session: Session, into: str, rows: Sequence[Values], then: str = "") -> None:
+def insert(session: Session, into: str, rows: Iterable[Values], then: str = "") -> None:
     """Insert rows into a table with its columns; `then` is what follows the values. Raises what `run` does."""
-    if rows:
-        places = ", ".join("?" * len(rows[0]))
-        statement = f"INSERT INTO {into} VALUES ({places}) {then}"  # noqa: S608 (every part is ours)
-        _run(session.connection(), statement, lambda cursor, written: cursor.executemany(written, rows))
+    rest = list(rows)
+    connection = session.connection()
+    for together in _TOGETHER[connection.dialect.name]:
+        whole = len(rest) - len(rest) % together
+        if whole:
+            row = f"({', '.join('?' * len(rest[0]))})"
+            statement = f"INSERT INTO {into} VALUES {', '.join([row] * together)} {then}"  # noqa: S608 (every part is ours)
+            values = [tuple(chain(*rest[at : at + together])) for at in range(0, whole, together)]
+            _run(connection, statement, partial(_execute_each, values=values))
+            rest = rest[whole:]
+
+
+def _execute_each(cursor: DBAPICursor, written: str, values: Sequence[Values]) -> None:
+    cursor.executemany(written, values)
 
 
 def _rows(connection: Connection, question: str, values: Values) -> list[Any]:

@@ -143,10 +143,23 @@ def verify_batch_by(
     read: Callable[[bytes], Read], batch: Batch, source: str, key: EvidencePublicKey
 ) -> tuple[Read, ...]:
     """Do what `verify_batch` does by a reader that takes and refuses what `AuditRecord.parse` does."""
+    return verify_chained(read, batch, verify_stated(batch, source, key))
+
+
+def verify_stated(batch: Batch, source: str, key: EvidencePublicKey) -> Statement:
+    """Return what `source` signed about as many records as are in `batch`; none of them is looked at yet.
+
+    Raises Malformed, WrongSigner, SignatureInvalid.
+    """
     statement = Statement.parse(verify_statement(batch.statement, Label.AUDIT_BATCH, key))
     if statement.source != source or len(batch.records) != statement.last - statement.first + 1:
         raise Malformed("audit batch", f"its statement is not about {len(batch.records)} records of {source}")
-    leaf, parsed = statement.prev, list[Read]()
+    return statement
+
+
+def verify_chained(read: Callable[[bytes], Read], batch: Batch, statement: Statement) -> tuple[Read, ...]:
+    """Return the records of `batch`, once they are those that `statement` is about. Raises AuditAltered."""
+    leaf, parsed, source = statement.prev, list[Read](), statement.source
     for seq, stored in enumerate(batch.records, statement.first):
         parsed.append(linked(read, seq, leaf, source, stored))
         leaf = stored.leaf

@@ -6,6 +6,7 @@ record by whoever has its public part.
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import chain
 
 from shared import clock
 from shared.audit.events import MAX_EVENT_CHARS, Action, Outcome
@@ -84,8 +85,8 @@ class Question:
 def names_of(*records: ReadRecord) -> frozenset[tuple[str, str]]:
     """Return by which persons, hosts and devices records are found, whatever their part in them."""
     # All that they say first, each once: every record that is taken in comes by here, and most say the same.
-    persons = {(who.kind, who.name) for record in records for who in record.who}
-    things = {(what.kind, what.name) for record in records for what in record.what}
+    persons = {(who.kind, who.name) for who in set(chain.from_iterable([record.who for record in records]))}
+    things = {(what.kind, what.name) for what in set(chain.from_iterable([record.what for record in records]))}
     serials = {name.removeprefix(_SERIAL) for kind, name in things if kind == "fact" and name.startswith(_SERIAL)}
     hosts = {source for source in {record.source for record in records} if source.startswith("host-")}
     return frozenset(

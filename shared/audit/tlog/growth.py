@@ -20,13 +20,7 @@ class Growth:
     def append(self, leaves: Sequence[bytes]) -> None:
         """Append leaf hashes."""
         size = self.range.size
-        levels = list[list[bytes]]()
-        for height, node in self.range.append(leaves):
-            if height % HEIGHT == 0:
-                if height == HEIGHT * len(levels):
-                    levels.append([])
-                levels[height // HEIGHT].append(node)
-        for level, hashes in enumerate(levels):
+        for level, hashes in enumerate(self.range.append(leaves)[::HEIGHT]):
             self._add(level, size >> (HEIGHT * level), b"".join(hashes))
 
     def take_full(self) -> list[tuple[At, bytes]]:

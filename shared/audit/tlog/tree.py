@@ -6,7 +6,7 @@ root   = MTH of RFC 6962 section 2.1; of no leaves SHA-256("")
 range  = roots of the largest perfect subtrees from the left, one for each bit of the size that is set
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from shared.errors import Malformed
@@ -33,18 +33,24 @@ class CompactRange:
             raise Malformed("compact range", f"these are not the subtrees of a tree of {size}")
         self.size, self._hashes = size, list(hashes)
 
-    def append(self, leaves: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-        """Append leaf hashes; yield every perfect subtree that they complete, as its height and root, leaves first."""
-        hashes = self._hashes
-        for leaf in leaves:
-            node, height, index = leaf, 0, self.size
-            yield 0, leaf
-            while index & 1:
-                node = sha256(b"\x01" + hashes.pop() + node).digest()
-                height, index = height + 1, index >> 1
-                yield height, node
-            hashes.append(node)
-            self.size += 1
+    def append(self, leaves: Sequence[bytes]) -> list[list[bytes]]:
+        """Append leaf hashes; return the roots of all perfect subtrees that they complete, by height: the leaves first.
+
+        Row by row, for one by one takes twice the time.
+        """
+        rows, row, left = list[list[bytes]](), list(leaves), list[bytes]()
+        index = self.size
+        while row:
+            rows.append(row)
+            if index & 1:
+                row = [self._hashes.pop(), *row]
+            if len(row) & 1:
+                left.append(row[-1])
+            row = [sha256(b"\x01" + one + other).digest() for one, other in zip(row[::2], row[1::2], strict=False)]
+            index >>= 1
+        self._hashes += reversed(left)
+        self.size += len(leaves)
+        return rows
 
     def root(self) -> bytes:
         return fold(self._hashes)

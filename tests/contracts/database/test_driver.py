@@ -50,3 +50,31 @@ def test_a_question_by_itself_is_answered_again_after_one_that_broke(database: s
         driver.rows_by_itself(engine, BREAKS_LATE[engine.dialect.name])
 
     assert driver.rows_by_itself(engine, "SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 49, 50, 51, 100, 149, 499, 500, 501, 1061])
+def test_however_many_rows_each_is_there_once_and_in_its_order(database: sessionmaker[Session], count: int) -> None:
+    rows = [(f"{number:04}", str(-number)) for number in range(count)]
+    in_one_commit(database, lambda session: driver.insert(session, "facts (name, value)", iter(rows)))
+
+    with database() as session:
+        assert [tuple(row) for row in driver.rows(session, "SELECT name, value FROM facts ORDER BY name")] == rows
+
+
+@pytest.mark.parametrize("at", [0, 499, 500, 549, 550, 559])
+def test_of_rows_of_which_one_is_there_already_none_is_kept_or_just_the_others(
+    database: sessionmaker[Session], at: int
+) -> None:
+    rows = [(f"{number:04}", str(number)) for number in range(560)]
+    in_one_commit(database, lambda session: driver.insert(session, "facts (name, value)", [(rows[at][0], "before")]))
+
+    with pytest.raises(IntegrityError):
+        in_one_commit(database, lambda session: driver.insert(session, "facts (name, value)", rows))
+    with database() as session:
+        assert driver.rows(session, "SELECT name, value FROM facts") == [(rows[at][0], "before")]
+
+    then = "ON CONFLICT DO NOTHING"
+    in_one_commit(database, lambda session: driver.insert(session, "facts (name, value)", rows, then))
+    with database() as session:
+        held = dict(driver.rows(session, "SELECT name, value FROM facts"))
+    assert held == {**dict(rows), rows[at][0]: "before"}

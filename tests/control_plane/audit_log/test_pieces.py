@@ -21,7 +21,7 @@ MINUTES = st.lists(st.integers(-90, 90), max_size=40) | st.lists(st.just(0), min
 @given(MINUTES, st.integers(0, 10_000))
 def test_pieces_hold_each_record_once_and_say_when_it_was(minutes: list[int], entry: int) -> None:
     records = [replace(RECORD, time=NOW + timedelta(minutes=one)) for one in minutes]
-    pieces = list(cut(records, entry))
+    pieces = list(cut(records, [one.happened for one in records], entry))
 
     assert [at for piece in pieces for at in range(piece.first, piece.last + 1)] == [
         entry + at for at in range(len(records))

@@ -40,7 +40,7 @@ def upgrade() -> None:
         op.drop_index(name, "audit_records")
     op.execute("DELETE FROM audit_names")
     for run in _runs():
-        found = list(cut([record for _, record in run], run[0][0]))
+        found = list(cut([record for _, record in run], [record.happened for _, record in run], run[0][0]))
         op.bulk_insert(pieces, [{"first": one.first, "last": one.last, "since": one.since} for one in found])
         op.bulk_insert(_NAMES, [said for one in found for said in _said(one.names, one.since, one.first)])
     op.create_index("audit_pieces_by_time", "audit_pieces", ["since", "first"])
