@@ -218,10 +218,7 @@ def library(*folders: str) -> bytes:
 def _packed(packages: Sequence[str], programs: Mapping[str, str], files: Mapping[str, Path]) -> bytes:
     # Compressed: what goes through the port costs the guest more than to unpack it.
     buffer = io.BytesIO()
-    with (
-        tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar,
-        tempfile.TemporaryDirectory() as scratch,
-    ):
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as tar, tempfile.TemporaryDirectory() as scratch:
         for name in packages:
             for file in sorted((ROOT / name).rglob("*")):
                 if file.is_file() and "__pycache__" not in file.parts:

@@ -46,6 +46,7 @@ wipe: {least: clear, read_back: whole, approvals: 1, ticket_hours: 24}
 WIPE = "/opt/leadglass/bin/leadglass-wipe"
 STATE, AGENT, GUARD = "/var/lib/leadglass-wipe", "/var/lib/leadglass", "/var/lib/leadglass-guard"
 TICKET, ENTER = "/run/ticket", "\r"
+NOT_SHOWN = 99  # inside/technician.py
 PATIENT = b"PATIENT^DATA"
 # The larger is still being written when it is seen to be.
 SIZE, LARGE = 24 << 20, 256 << 20
@@ -151,7 +152,9 @@ def technician(steps: Sequence[tuple[str, str]], *arguments: str) -> list[str]:
 def at_the_terminal(host: Lab, steps: Sequence[tuple[str, str]], *arguments: str) -> tuple[int, list[str]]:
     """Return the exit code, and each screen that was waited for."""
     done = host.guest.run(technician(steps, *arguments), timeout_s=900, check=False)
-    return done.code, [json.loads(line) for line in done.out.splitlines()]
+    seen = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code != NOT_SHOWN, seen[-1]
+    return done.code, seen
 
 
 def beginning(serial: str) -> list[tuple[str, str]]:
