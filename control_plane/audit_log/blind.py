@@ -99,6 +99,8 @@ class _Walk:
             for rows in held.partitions():
                 wanted = list[driver.Values]()
                 for entry, source, public, box in rows:
+                    if not isinstance(entry, int):
+                        continue  # the Merkle log misses it
                     try:
                         tokens = self._asked_for(entry, source, StoredRecord(public, box))
                     except (Malformed, Refused, IntegrityFailure) as exc:
@@ -179,7 +181,7 @@ class _Walk:
 
     def _compared(self, row: Any, found_by: set[_Row]) -> str:
         """Return what is wrong with that by which an image is found; empty where nothing is."""
-        stored = StoredObject(ObjectId.parse(row.object_id), row.binding, b"", row.record)
+        stored = StoredObject(ObjectId.parse(str(row.object_id)), row.binding, b"", row.record)
         if row.host_id not in self._keys:
             self._keys[row.host_id] = self._new_key_of(row.host_id)
         binding, record = verify_parts(stored, self._keys[row.host_id](row.record))

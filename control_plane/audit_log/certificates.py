@@ -14,6 +14,7 @@ from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log import sql
+from control_plane.db import driver
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.enrolment.issuance import Issued
 from shared.audit.events import Event
@@ -98,6 +99,6 @@ def _issued(public: bytes) -> Issued | None:
 
 def _digest(pem: str) -> bytes:
     try:
-        return sha256(x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)).digest()
+        return sha256(x509.load_pem_x509_certificate(driver.blob(pem)).public_bytes(Encoding.DER)).digest()
     except (ValueError, x509.InvalidVersion):
         return b""

@@ -124,7 +124,7 @@ def _held(session: Session, source: str) -> Sequence[str]:
 def _parsed(pem: str) -> x509.Certificate | None:
     """Return a certificate, None for text that is none: the row was changed, and says nothing of anybody's key."""
     try:
-        return x509.load_pem_x509_certificate(pem.encode())
+        return x509.load_pem_x509_certificate(driver.blob(pem))
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
         return None
 

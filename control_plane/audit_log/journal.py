@@ -20,7 +20,7 @@ from control_plane.vault.index_service import Token
 from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
 from shared.audit.events import Event, Happening
-from shared.audit.record import SALT_BYTES, AuditRecord, PrivateSealer, StoredRecord, compose
+from shared.audit.record import GENESIS, SALT_BYTES, AuditRecord, PrivateSealer, StoredRecord, compose
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, RandomBytes
@@ -105,9 +105,11 @@ class CentreJournal:
         """Return the end of the chain, which is where we last signed it, also when somebody cut the records off.
 
         What comes next then leaves the gap open for verification to name, instead of filling it with other records.
-        Raises AuditAltered: records are gone, and the statement about them was changed.
+        Raises AuditAltered: records are gone, and the statement about them was changed; or the last has no hash.
         """
         head, signed = rows.head(session, CONTROL_PLANE), rows.last_statement(session, CONTROL_PLANE)
+        if len(head.leaf) != len(GENESIS):
+            raise AuditAltered(CONTROL_PLANE, head.seq, "its hash is none, so nothing can name it as the one before")
         if signed is None or signed.last <= head.seq:
             return head
         try:

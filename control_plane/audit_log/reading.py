@@ -20,6 +20,7 @@ from control_plane.audit_log.index import verify_index
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.shown import shown
 from control_plane.audit_log.verify import Gap, KeyOf, verify_chain
+from control_plane.db.acting import acting, tables
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import AUTHORITIES, Kind
@@ -41,7 +42,9 @@ MERKLE_LOG = "merkle-log"
 CERTIFICATES = "certificates"
 SEARCH_INDEX = "search-index"
 BLIND_INDEX = "blind-index"
-"""Stand beside the sources in what `verify` returns: the log of all, and certificates and indexes, held against it."""
+DATABASE = "database"
+"""Stand beside the sources in what `verify` returns: the log of all, certificates and indexes, held against it, and
+whether the database holds anything that could show others what verification is not shown."""
 
 
 class ChainState(StrEnum):
@@ -100,7 +103,8 @@ class AuditReading:
         unrecorded = self._note_verification(person)
         with snapshot(self._database) as session:
             proved = self._proved(session, kept)
-            verdicts = {**proved, SEARCH_INDEX: _index(session), BLIND_INDEX: self._blind_index(session)}
+            indexes = {SEARCH_INDEX: _index(session), BLIND_INDEX: self._blind_index(session)}
+            verdicts = {**proved, **indexes, DATABASE: _database(session)}
         if unrecorded:
             why = "; ".join(filter(None, (proved[MERKLE_LOG].why, unrecorded)))
             verdicts[MERKLE_LOG] = replace(proved[MERKLE_LOG], state=ChainState.ALTERED, why=why)
@@ -208,6 +212,14 @@ def _index(session: Session) -> SourceVerdict:
         return SourceVerdict(found.records, ChainState.VERIFIED, None, "")
     why = "`audit find` may not find it, for what it is found by was taken away or edited; the record is proved above"
     return SourceVerdict(found.records, ChainState.ALTERED, found.first_bad, why)
+
+
+def _database(session: Session) -> SourceVerdict:
+    found, ours = acting(session), len(tables())
+    if not found:
+        return SourceVerdict(ours, ChainState.VERIFIED, None, "")
+    why = f"{', '.join(found)}: nothing of ours; by it a question may be shown other rows than verification was"
+    return SourceVerdict(ours, ChainState.ALTERED, None, why)
 
 
 def _certificates(session: Session) -> SourceVerdict:

@@ -158,7 +158,7 @@ class LogGuard:
         return accepted
 
     def _accept(self, session: Session, person: str, reason: str) -> Accepted:
-        found, restored, lost = _open(session), session.get(Fact, STOPPED), trees.open_losses(session)
+        found, restored, lost = rows.open_losses(session), session.get(Fact, STOPPED), trees.open_losses(session)
         if not found and not lost and restored is None:
             raise NothingToAccept
         head = log_rows.head(session, CONTROL_PLANE)
@@ -217,7 +217,7 @@ class LogGuard:
                 return  # lost and not accepted: it stays for whoever puts the database back once more
             if held is not None:
                 mark = claimed_checkpoint(held)
-                kept = [loss.seq for loss in rows.losses(session) if loss.accepted is not None]
+                kept = [loss.seq for loss in rows.losses(session) if rows.accepted_by(session, loss) is not None]
                 if judge(mark, log_rows.head(session, CONTROL_PLANE), rows.leaf_at(session, mark.seq), kept):
                     return
         try:
@@ -286,13 +286,11 @@ class LogGuard:
         )
 
 
-def _open(session: Session) -> list[LogLoss]:
-    return [loss for loss in rows.losses(session) if loss.accepted is None]
-
-
 def _reasons(session: Session) -> list[str]:
     restored = session.get(Fact, STOPPED)
-    reasons = [_words(loss) for loss in _open(session)] + [trees.words(loss) for loss in trees.open_losses(session)]
+    reasons = [_words(loss) for loss in rows.open_losses(session)] + [
+        trees.words(loss) for loss in trees.open_losses(session)
+    ]
     if restored is not None:
         reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")
     return reasons

@@ -34,6 +34,15 @@ def losses(session: Session) -> Sequence[LogLoss]:
     return session.scalars(select(LogLoss).order_by(LogLoss.seq, LogLoss.leaf)).all()
 
 
+def accepted_by(session: Session, loss: LogLoss) -> str | None:
+    """Return who accepted a loss, None where it is open: a row that says so without a record of it says nothing."""
+    return loss.accepted_by if accepted_loss(session, loss.seq) is not None else None
+
+
+def open_losses(session: Session) -> list[LogLoss]:
+    return [loss for loss in losses(session) if accepted_by(session, loss) is None]
+
+
 def accepted_loss(session: Session, seq: int) -> AcceptedLoss | None:
     """Return the newest record by which a person accepted that record `seq` is lost."""
     return _newest_acceptance(session, lambda loss: loss.last >= seq)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from control_plane.checkpoints import rows as numbers
 from control_plane.checkpoints.judge import Kind
 from control_plane.db.models import TreeLoss
 from control_plane.tlog import rows
@@ -71,8 +72,13 @@ def losses(session: Session) -> Sequence[TreeLoss]:
     return session.scalars(select(TreeLoss).order_by(TreeLoss.size, TreeLoss.root)).all()
 
 
+def accepted_by(session: Session, loss: TreeLoss) -> str | None:
+    """Return who accepted a loss, None where it is open: a row that says so without a record of it says nothing."""
+    return loss.accepted_by if numbers.accepted_tree_loss(session, loss.size) is not None else None
+
+
 def open_losses(session: Session) -> list[TreeLoss]:
-    return [loss for loss in losses(session) if loss.accepted is None]
+    return [loss for loss in losses(session) if accepted_by(session, loss) is None]
 
 
 def subjects(head: TreeHead) -> tuple[Subject, ...]:

@@ -197,6 +197,7 @@ _COMPARED = {
     "merkle-log": "entries",
     "search-index": "compared",
     "blind-index": "compared",
+    "database": "tables",
 }
 
 

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -23,10 +24,16 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from control_plane.db.driver import blob
 from control_plane.enrolment.standing import ENDED, Standing
+from shared.errors import IntegrityFailure
+
+
+class TimeAltered(IntegrityFailure):
+    def __init__(self) -> None:
+        super().__init__("the database holds something else where a time belongs, which this program never writes")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An instant, always timezone-aware; SQLite stores it naive and in UTC."""
+    """An instant, always timezone-aware; SQLite stores it naive and in UTC. Reading raises TimeAltered."""
 
     impl = DateTime
     cache_ok = True
@@ -36,6 +43,19 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
         return None if value is None else value.replace(tzinfo=UTC)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
+        read = super().result_processor(dialect, coltype)
+        if read is None or dialect.name != "sqlite":
+            return read
+
+        def process(value: Any) -> datetime | None:
+            try:
+                return read(value)
+            except (TypeError, ValueError) as exc:
+                raise TimeAltered from exc
+
+        return process
 
 
 @lru_cache

@@ -35,7 +35,7 @@ from control_plane.people.certificates import PersonCertificates
 from control_plane.people.decide import Permission
 from control_plane.people.factors import Factors
 from control_plane.people.people import People
-from control_plane.people.permissions import verify_permitted
+from control_plane.people.permissions import NotPermitted, verify_permitted
 from control_plane.people.provider_sign_in import ProviderSignIn
 from control_plane.people.sessions import Sessions
 from control_plane.people.signing_in import SigningIn
@@ -53,6 +53,8 @@ from control_plane.tlog.reading import LogReading
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
+from shared.audit.attempt import failure
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.identity import HostId
 
 COOKIE = "leadglass_session"
@@ -118,10 +120,22 @@ def recognise(services: PeopleServices) -> None:
 
 
 def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
-    """Return who is asking, once they may. Raises NotSignedIn, NotPermitted."""
+    """Return who is asking, once they may; that they may not is a record. Raises NotSignedIn, NotPermitted."""
     person: SignedIn = g.person if "person" in g else _signed_in(services)
-    verify_permitted(person, permission)
+    try:
+        verify_permitted(person, permission)
+    except NotPermitted as exc:
+        tried = _tried(person, permission)
+        services.journal.record(failure(tried, tried.event, exc))
+        raise
     return person
+
+
+def _tried(person: SignedIn, permission: Permission) -> Happening:
+    who, what = (Participant("person", person.name, True),), (Subject("permission", permission.value),)
+    image = (request.view_args or {}).get("object_id")
+    about = (Subject("object", image),) if image else ()
+    return Happening(Event.NOT_PERMITTED, Action.EXECUTE, Outcome.SUCCESS, who, what + about)
 
 
 def _signed_in(services: PeopleServices) -> SignedIn:

@@ -97,7 +97,10 @@ class WitnessShowing:
             size, _, _ = rows.head(session)
             root = trees.root_at(session, size) or b""
             witnesses = list(self._seen(session))
-            lost = [*map(_tree_loss, trees.losses(session)), *map(_loss, loss_rows.losses(session))]
+            lost = [
+                *(_tree_loss(one, trees.accepted_by(session, one)) for one in trees.losses(session)),
+                *(_loss(one, loss_rows.accepted_by(session, one)) for one in loss_rows.losses(session)),
+            ]
         return {
             "log": {"origin": self._key.name, "vkey": self._key.vkey, "size": size, "root": root.hex()},
             "own_vkey": own,
@@ -192,10 +195,10 @@ def _lines(session: Session, size: int) -> Sequence[str]:
     return session.scalars(theirs).all()
 
 
-def _tree_loss(loss: TreeLoss) -> dict[str, Json]:
-    return {"who": loss.seen_by, "what": trees.words(loss), "accepted_by": loss.accepted_by}
+def _tree_loss(loss: TreeLoss, accepted_by: str | None) -> dict[str, Json]:
+    return {"who": loss.seen_by, "what": trees.words(loss), "accepted_by": accepted_by}
 
 
-def _loss(loss: LogLoss) -> dict[str, Json]:
+def _loss(loss: LogLoss, accepted_by: str | None) -> dict[str, Json]:
     what = f"number {loss.seq} of the centre's own records, leaf {loss.leaf.hex()}: the log {loss.kind}"
-    return {"who": loss.seen_by, "what": what, "accepted_by": loss.accepted_by}
+    return {"who": loss.seen_by, "what": what, "accepted_by": accepted_by}

@@ -113,6 +113,7 @@ class Event(StrEnum):
     WITNESS_DISAGREES = "log.witness-disagrees"
     OTHER_LOG_REFUSED = "log.other-log-refused"
     HOST_SILENT = "audit.host-silent"
+    NOT_PERMITTED = "people.not-permitted"
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
     PERSON_CHANGED = "people.changed"
@@ -272,6 +273,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.WITNESS_DISAGREES: "110113",
     Event.OTHER_LOG_REFUSED: "110113",
     Event.HOST_SILENT: "110113",
+    Event.NOT_PERMITTED: "110113",
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
     Event.PERSON_CHANGED: "110113",

@@ -430,7 +430,8 @@ _CODES = {
     "enrolment.host-replaced people.request-made people.request-approved people.request-refused enrolment.keys-moved "
     "enrolment.host-moved "
     "keys.destroyed backup.forgotten backup.restore-settled people.changed people.password-set people.factor-added "
-    "people.factor-removed people.token-made people.token-ended people.link-made people.provider-set",
+    "people.factor-removed people.token-made people.token-ended people.link-made people.provider-set "
+    "people.not-permitted",
     "110114": "people.signed-in people.sign-in-refused people.session-ended",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}

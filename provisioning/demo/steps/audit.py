@@ -10,7 +10,7 @@ from provisioning.demo.steps.enrolment import Host
 from shared.identity import CONTROL_PLANE
 
 _WAIT_S = 30.0
-_BESIDE = {"certificates", "merkle-log", "search-index", "blind-index"}  # stand beside the sources
+_BESIDE = {"certificates", "merkle-log", "search-index", "blind-index", "database"}  # stand beside the sources
 
 EXPECTED = (
     Expectation("audit-delivered", "the host's audit records have all been delivered"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.audit_log.finding import FoundRecord, Place
-from control_plane.audit_log.reading import BLIND_INDEX, MERKLE_LOG, SEARCH_INDEX, ChainState, SourceVerdict
+from control_plane.audit_log.reading import BLIND_INDEX, DATABASE, MERKLE_LOG, SEARCH_INDEX, ChainState, SourceVerdict
 from control_plane.db.engine import close_database
 from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.audit.question import Question
@@ -151,6 +151,18 @@ def test_a_record_that_was_hidden_from_questions_by_patient_is_named_by_verifica
     assert found[MERKLE_LOG].state is ChainState.VERIFIED
 
 
+@pytest.mark.parametrize("column", ["entry", "received"])
+def test_a_record_with_a_private_part_and_no_number_or_time_ends_no_verification(bench: Bench, column: str) -> None:
+    """PostgreSQL keeps no text there."""
+    if bench.engine.dialect.name != "sqlite":
+        return
+    told(bench)
+    bench.sql(f"UPDATE audit_records SET {column} = 'x' WHERE event = 'vault.looked-up'")  # noqa: S608 (ours)
+
+    found = bench.reading.verify(AUDITOR)
+    assert (found[MERKLE_LOG].state is ChainState.ALTERED) == (column == "entry")
+
+
 def test_an_image_that_is_gone_with_all_that_leads_to_it_is_named(bench: Bench) -> None:
     told(bench)
     image = of_patient(bench)
@@ -168,6 +180,44 @@ def test_a_host_that_seals_what_opens_nowhere_is_said_and_nothing_is_altered(ben
 
     found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
     assert (found.state, found.why) == (ChainState.VERIFIED, "private parts of hosts that no key here opens: 1")
+
+
+_HIDES = "DELETE FROM audit_names WHERE name = 'A. Admin';"
+TRIGGERS = {
+    "sqlite": [f"CREATE TRIGGER hide AFTER INSERT ON audit_records BEGIN {_HIDES} END"],
+    "postgresql": [
+        f"CREATE FUNCTION hides() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {_HIDES} RETURN NEW; END $$",
+        "CREATE TRIGGER hide AFTER INSERT ON audit_records FOR EACH ROW EXECUTE FUNCTION hides()",
+    ],
+}
+VIEWS = {"sqlite": "view log_witnesses", "postgresql": "no table log_witnesses"}
+
+
+def test_what_could_show_a_question_other_rows_than_verification_is_named(bench: Bench) -> None:
+    told(bench)
+    engine = bench.engine.dialect.name
+    assert bench.reading.verify(AUDITOR)[DATABASE].state is ChainState.VERIFIED
+
+    for statement in TRIGGERS[engine]:
+        bench.sql(statement)
+    found = bench.reading.verify(AUDITOR)[DATABASE]
+    assert (found.state, found.why.partition(":")[0]) == (ChainState.ALTERED, "trigger hide")
+
+    bench.sql("DROP TRIGGER hide" + " ON audit_records" * (engine == "postgresql"))
+    bench.sql("ALTER TABLE log_witnesses RENAME TO before")
+    bench.sql("CREATE VIEW log_witnesses AS SELECT * FROM before WHERE 1 = 0")
+    assert bench.reading.verify(AUDITOR)[DATABASE].why.partition(":")[0] == VIEWS[engine]
+
+
+def test_whoever_sees_other_rows_than_others_is_named(bench: Bench) -> None:
+    """Of PostgreSQL alone: SQLite shows everybody the same."""
+    if bench.engine.dialect.name != "postgresql":
+        return
+    bench.sql("ALTER TABLE audit_records ENABLE ROW LEVEL SECURITY")
+    bench.sql("CREATE RULE quiet AS ON DELETE TO audit_names DO INSTEAD NOTHING")
+
+    found = bench.reading.verify(AUDITOR)[DATABASE]
+    assert found.why.startswith("row security on audit_records, rule quiet: ")
 
 
 def test_records_that_say_as_much_as_they_can_keep_nobody_from_verifying(bench: Bench) -> None:

@@ -6,6 +6,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from control_plane.audit_log.reading import CERTIFICATES
+from control_plane.db.models import TimeAltered
 from shared.audit.batch import Batch, verify_batch
 from shared.audit.events import Action, Event, Happening, Outcome, Participant
 from shared.audit.record import AuditRecord
@@ -65,6 +67,21 @@ def test_a_record_that_reads_no_more_is_shown_as_that(bench: Bench) -> None:
     (shown,) = bench.reading.tail(5)
 
     assert (shown["event"], shown["seq"], shown["outcome"]) == ("unreadable", 1, 12)
+
+
+@pytest.mark.parametrize("received", ["'x'", "5", "x'00'"])
+def test_a_time_of_arrival_that_somebody_made_something_else_of_is_said(bench: Bench, received: str) -> None:
+    bench.journal.record(STARTED)
+    bench.sql(f"UPDATE audit_records SET received = {received}")  # noqa: S608 (ours)
+
+    with pytest.raises(TimeAltered):
+        bench.reading.tail(5)
+
+
+def test_a_certificate_that_somebody_made_bytes_of_is_named(bench: Bench) -> None:
+    bench.sql("UPDATE certificates SET pem = x'00' WHERE kind = 'server'")
+
+    assert "server" in bench.reading.verify(PERSON)[CERTIFICATES].why
 
 
 def test_an_export_holds_all_that_a_stranger_needs(bench: Bench, host: HostBench) -> None:

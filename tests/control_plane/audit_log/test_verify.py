@@ -245,6 +245,14 @@ def test_a_journal_cut_off_with_its_last_statement_changed_records_no_more(fille
         filled.journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS))
 
 
+def test_a_hash_that_is_none_keeps_every_record_out_and_is_named(filled: Bench) -> None:
+    filled.sql("UPDATE audit_records SET leaf = 5 WHERE source = 'control-plane' AND seq = 9")
+
+    with pytest.raises(AuditAltered):
+        filled.journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS))
+    assert verdict(filled, CONTROL_PLANE).first_bad == LENGTH
+
+
 def test_a_tail_that_was_cut_off_comes_back_from_its_host(filled: Bench, host: HostBench) -> None:
     truncate(filled, str(host.host_id), 5)
 

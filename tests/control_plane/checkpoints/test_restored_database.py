@@ -1,6 +1,8 @@
 """Somebody puts yesterday's database back, of before a host was revoked: nobody gets a certificate by that."""
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -49,6 +51,20 @@ def test_without_the_guard_the_revoked_host_renews(ward: Ward, monkeypatch: pyte
     a, _ = put_back(ward, with_mark=True)
 
     a.renewal.renew()
+
+
+def test_a_loss_that_a_row_alone_says_was_accepted_stops_issuing_still(ward: Ward) -> None:
+    _, b = put_back(ward, with_mark=True)
+    b.witness.ask()
+    with closing(sqlite3.connect(ward.folders.database)) as database:
+        database.execute("UPDATE log_losses SET accepted = found, accepted_by = 'ada'")
+        database.execute("UPDATE tree_losses SET accepted = found, accepted_by = 'ada', accepted_seq = 1000000")
+        database.commit()
+
+    with pytest.raises(DoorUnavailable, match="503: Issuing stopped"):
+        b.renewal.renew()
+    shown = json.loads(ward.people("GET", "/api/v1/log/witnesses").body)
+    assert {one["accepted_by"] for one in shown["findings"]} == {None}
 
 
 def test_a_host_shows_that_the_log_shrank_and_keeps_what_it_saw(ward: Ward) -> None:

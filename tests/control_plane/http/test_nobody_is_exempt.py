@@ -79,6 +79,22 @@ def test_a_way_that_leaves_no_record_is_found(
     }
 
 
+def test_whoever_may_not_do_what_they_try_is_in_the_log_with_what_it_was(door: Open, tokens: dict[str, str]) -> None:
+    bearer, image = {"Authorization": f"Bearer {tokens['iris']}", "Content-Type": "application/json"}, "f" * 32
+    body = json.dumps({"reason": "curious", "as": "dataset"}).encode()
+
+    opened = door.people("POST", f"/api/v1/objects/{image}/open", body, **bearer)
+    archived = door.people("POST", "/api/v1/audit/archive/opened", b'{"question": {"event": "audit.read"}}', **bearer)
+
+    assert (opened.status, archived.status) == (403, 403)
+    newest = door.centre._people_services().audit.tail(2)
+    assert {one["event"] for one in newest} == {"people.not-permitted"}
+    assert {one["who"][0]["name"] for one in newest} == {"iris"}  # type: ignore[index, call-overload]
+    what = [{"kind": kind, "name": name} for kind, name in (("permission", "object:open"), ("object", image))]
+    assert [one["what"] for one in newest] == [[{"kind": "permission", "name": "audit:open"}], what]
+    assert {one["outcome"] for one in newest} == {4}
+
+
 def test_no_setting_is_a_switch_that_could_turn_recording_off() -> None:
     """One that is added has to be looked at here."""
     assert {field.name for field in dataclasses.fields(Settings) if field.type in (bool, "bool")} == {"with_broker"}

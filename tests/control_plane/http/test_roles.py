@@ -34,14 +34,19 @@ class Reached(Exception):
 
 
 class Unreachable:
-    """Stands for every service: whoever touches one was let in. The session of a cookie alone is somebody's."""
+    """Stands for every service: whoever touches one was let in. The session of a cookie alone is somebody's.
+
+    Whoever was not let in is recorded, nowhere.
+    """
 
     def __init__(self, person: SignedIn) -> None:
         self._person = person
 
     def __getattr__(self, name: str) -> Any:
-        if name == "accounts":
+        if name in {"accounts", "journal"}:
             return self
+        if name == "record":
+            return lambda _: None
         if name == "by_session":
             return lambda *_, **__: self._person
         raise Reached(name)

@@ -295,7 +295,7 @@ def test_a_cosignature_that_is_forged_or_replayed_is_not_taken_and_is_recorded_o
         "over another log": lambda: cosigned(a, own, now + 2, good.replace(f"\n{claimed_head(good).size}\n", "\n1\n")),
         "replayed": lambda: cosigned(a, own, now - 60, good),
         "not yet": lambda: cosigned(a, own, now + 86_400, good),
-        "by another name": lambda: cosigned(a, own, now + 2, good, name=own.public.name[:-1] + "0"),
+        "by another name": lambda: cosigned(a, own, now + 2, good, name=own.public.name[::-1]),
     }
 
     for number, (lie, send) in enumerate(lies.items(), 1):
