@@ -307,6 +307,8 @@ def _status(arguments: argparse.Namespace) -> None:
         "spool_used_percent",
     ):
         del status[listed]
+    if not read.receipts_in_doubt:
+        del status["receipts_in_doubt"]
     used = read.spool_used_percent
     of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
     status["keys"] = read.keys.in_words

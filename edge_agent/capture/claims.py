@@ -75,6 +75,11 @@ class Claims:
         self._open.setdefault(uid_hash, []).append(claim)
         return claim
 
+    def is_open(self, object_id: ObjectId) -> bool:
+        """Return whether an object is about to be kept, or is durable and not in the table of instances yet."""
+        with self._lock:
+            return any(claim.object_id == object_id for claims in self._open.values() for claim in claims)
+
     def end(self, claim: Claim) -> None:
         """End a claim: its image stands in the table of instances now, or was given up."""
         with self._lock:

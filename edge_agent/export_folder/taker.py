@@ -73,7 +73,8 @@ class Taker:
 
     def is_lost(self, entry: Entry) -> bool:
         """Return whether neither host nor vault has the image any more that a file was captured as."""
-        return entry.object_id is not None and not self._pipeline.claims.is_kept(entry.object_id)
+        claims, object_id = self._pipeline.claims, entry.object_id
+        return object_id is not None and not (claims.is_open(object_id) or claims.is_kept(object_id))
 
     def _same_as_before(self, file: File, known: Entry | None) -> Entry | None:
         """Return the entry whose bytes these are, if there is one: the file's own, or that of its former name.
@@ -91,7 +92,8 @@ class Taker:
         return None
 
     def _is_safe(self, entry: Entry) -> bool:
-        return entry.object_id is not None and self._pipeline.claims.is_safe(entry.object_id)
+        claims, object_id = self._pipeline.claims, entry.object_id
+        return object_id is not None and (claims.is_open(object_id) or claims.is_safe(object_id))
 
     def _read(self, file: File, name: bytes, known: Entry | None, *, out_of_patience: bool) -> Taken:
         if known is not None and known.state is State.UNREADABLE:

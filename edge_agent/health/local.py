@@ -60,6 +60,7 @@ class LocalStatus:
     audit_waiting: int
     senders_refused: int
     commitments_waiting: int
+    receipts_in_doubt: int  # of a centre that was put back to an older state, and that it was not asked about yet
     openable_here: int
     routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
@@ -102,6 +103,7 @@ class LocalStatus:
             "audit_waiting": self.audit_waiting,
             "senders_refused": self.senders_refused,
             "commitments_waiting": self.commitments_waiting,
+            "receipts_in_doubt": self.receipts_in_doubt,
             "openable_on_this_host": self.openable_here,
             "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
@@ -126,6 +128,7 @@ class _Remembered:
     acknowledged: int = 0
     senders: int = 0
     commitments: int = 0
+    in_doubt: int = 0
     openable: int = 0
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
@@ -165,6 +168,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         audit_waiting=kept.records - kept.acknowledged,
         senders_refused=kept.senders,
         commitments_waiting=kept.commitments,
+        receipts_in_doubt=kept.in_doubt,
         openable_here=kept.openable,
         routes=kept.routes,
         export_folders=kept.folders,
@@ -199,6 +203,7 @@ def _read(connection: sqlite3.Connection, folder: AgentFolder, config: HostConfi
         acknowledged=acknowledged,
         senders=_number(connection, "senders_refused", "SELECT n FROM senders_refused"),
         commitments=_number(connection, "commitment_request", "SELECT count(*) FROM commitment_request"),
+        in_doubt=_number(connection, "receipt_in_doubt", "SELECT count(*) FROM receipt_in_doubt"),
         openable=_number(connection, "forward_box", "SELECT count(*) FROM forward_box"),
         routes=read_routes(connection) if _has(connection, "forward") else (),
         folders=read_folders(connection),

@@ -13,6 +13,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from edge_agent.capture.attributes import IndexReader
+from edge_agent.capture.elements import ElementReader
 from shared.sealing.index import IndexEntry
 from tests.edge_agent.capture.images import NAMES, load
 
@@ -193,12 +194,15 @@ def test_elements_out_of_order_are_not_taken_for_a_missing_patient() -> None:
 
 
 def test_a_deflate_bomb_is_not_followed() -> None:
-    padding = Dataset()
+    padding = patient()
     padding.add_new(0x00090010, "LO", "BOMB")
     padding.add_new(0x00091010, "OB", bytes(64 << 20))
     bomb = encoded(padding, DEFLATED)
+    reader = ElementReader(DEFLATED, {0x00100020})
+    reader.update(memoryview(bomb))
 
     assert len(bomb) < 100_000
+    assert reader.done, "nothing of it is inflated any more"
     assert not read(bomb, DEFLATED).evaluated
 
 

@@ -1,5 +1,6 @@
 """Registering: all or nothing, in order, many at once, and nothing new while it cannot be done."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.capture import registrar as registrar_module
 from edge_agent.capture.pipeline import ImageHeader
 from edge_agent.capture.registrar import DirectRegistrar, GroupRegistrar, NotRegistering, Registrar
 from edge_agent.database import DatabaseUnavailable
@@ -96,6 +98,23 @@ def test_many_images_are_one_commit(host: Host) -> None:
 
     assert host.spool.waiting() == 20
     assert host.database.read("PRAGMA data_version")[0][0] == commits[0][0] + 1
+
+
+def test_who_sends_faster_than_is_registered_waits_so_that_memory_does_not_grow(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrar_module, "_MOST_WAITING", 2)
+    registrar = host.pipeline.registrar = GroupRegistrar(host.captures.entries, host.log)
+    for n in range(2):
+        host.capture(bytes([n]), uid=f"1.2.{n}")
+    third = threading.Thread(target=host.capture, args=(b"\x02",), kwargs={"uid": "1.2.2"}, daemon=True)
+    third.start()
+    third.join(0.5)
+    waited = third.is_alive()
+    with in_thread(registrar, registrar.bell.ring):
+        third.join(10)
+
+    assert (waited, third.is_alive(), host.spool.waiting()) == (True, False, 3)
 
 
 def test_while_images_cannot_be_registered_no_new_one_is_begun_and_the_old_ones_follow(host: Host) -> None:

@@ -16,9 +16,10 @@ from pynetdicom.presentation import build_role
 
 from edge_agent.capture.association import Patience
 from edge_agent.capture.listener import DicomListener
+from edge_agent.commitment.conversation import ANSWER_S, Conversation
 from edge_agent.commitment.judge import UNKNOWN_AFTER_LAST_CAPTURE
 from shared.audit.events import Event
-from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
+from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Command, CommandField, Status
 from shared.identity import ObjectId
 from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.commitment.test_orthanc import until
@@ -29,6 +30,7 @@ from tests.fakes.ports import free_port
 from tests.fakes.told import Told
 
 CT, MR = load("CT_small.dcm"), load("MR_small.dcm")
+IMPLICIT = "1.2.840.10008.1.2"
 
 
 @pytest.fixture
@@ -343,6 +345,31 @@ def test_an_association_that_ends_unanswered_leaves_the_report_open(world: World
             until(lambda: world.store.waiting() == 0)
 
     assert len(heard.reports) == 1
+
+
+def test_a_report_that_is_not_answered_is_left_to_a_new_association_and_a_late_answer_still_counts(
+    world: World,
+) -> None:
+    with world.running() as listener, associated(listener) as association:
+        (object_id,) = send(world, association, CT)
+        ask(association, CT)
+    world.receipt(object_id)
+    now_s = [0.0]
+    conversation = Conversation(world.desk, "CT1", 1, IMPLICIT, 0, lambda: now_s[0])
+    world.reporter.judge()
+    said = conversation.say()
+    world.reporter.judge()
+    meanwhile = world.desk.ready()
+    now_s[0] = ANSWER_S + 1
+    conversation.say()
+    world.reporter.judge()
+    overdue = world.desk.ready()
+    conversation.hear(Command(CommandField.N_EVENT_REPORT_RSP, 1, has_data_set=False, sop_class_uid="",
+                              sop_instance_uid="", status=Status.SUCCESS))  # fmt: skip
+
+    assert said is not None
+    assert (meanwhile, overdue, world.store.waiting()) == (set(), {"CT1"}, 0)
+    conversation.close()
 
 
 def test_a_silent_association_is_still_ended_in_time(world: World) -> None:

@@ -7,10 +7,12 @@ import socket
 import tracemalloc
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from edge_agent.capture.pipeline import ImageHeader, NoPolicyInForce
+from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.export_folder.intake import FileReader
 from edge_agent.export_folder.ledger import State
 from edge_agent.spool.catalogue import Spooled
@@ -21,6 +23,7 @@ from shared.sealing.record import verify_record
 from tests.edge_agent.capture.images import NAMES, load
 from tests.edge_agent.export_folder.watched import CT, MR, TIMING, Watched, another
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 
 def test_a_file_closed_after_writing_is_captured_at_once_with_the_digest_of_the_whole_file(watched: Watched) -> None:
@@ -479,6 +482,28 @@ def test_a_file_whose_object_was_given_up_is_captured_again_by_itself(watched: W
 
     assert watched.captured() == [CT.dataset]
     assert watched.watcher.state().waiting == 1
+
+
+def test_what_is_durable_and_not_registered_yet_is_not_taken_for_lost(watched: Watched) -> None:
+    registrar = GroupRegistrar(watched.host.captures.entries, watched.host.log)
+    watched.host.pipeline.registrar = registrar
+    shutil.copyfile(CT.path, watched.folder / "1.dcm")
+    watched.settled()
+    begun = list[ImageHeader]()
+
+    def begin(header: ImageHeader) -> NoReturn:
+        begun.append(header)
+        raise NoPolicyInForce  # a second capture would wait for the first to be registered
+
+    vars(watched.host.pipeline)["begin"] = begin
+    (watched.folder / "1.dcm").rename(watched.folder / "2.dcm")
+    watched.settled()
+    for _ in range(2):
+        watched.after_s(TIMING.rescan_s)
+    with in_thread(registrar, registrar.bell.ring):
+        pass
+
+    assert (begun, watched.captured()) == ([], [CT.dataset])
 
 
 def test_a_file_that_stays_here_is_captured_again_where_the_vault_lost_its_image(watched: Watched) -> None:

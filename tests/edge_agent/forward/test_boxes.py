@@ -190,6 +190,19 @@ def test_somebody_who_reads_the_database_holds_nobody_up_and_the_log_is_emptied_
     assert left_on_disk(bench.folder, boxes) == 0
 
 
+def test_the_log_is_emptied_for_each_image_and_not_for_the_first_alone(bench: ForwardBench, pacs: Archive) -> None:
+    to = route(pacs)
+    bench.publish(to)
+    left = []
+    for _ in range(2):
+        boxes = [bench.queue.box(bench.capture().object_id)]
+        bench.work(to)
+        bench.queue.tidy()
+        left.append(left_on_disk(bench.folder, boxes))
+
+    assert left == [0, 0]
+
+
 def test_no_instance_uid_stands_in_clear_on_the_disk(bench: ForwardBench, pacs: Archive) -> None:
     to = route(pacs)
     bench.publish(to)

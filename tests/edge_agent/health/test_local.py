@@ -10,6 +10,8 @@ from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.config import AgentFolder, HostConfig
 from edge_agent.health import local
 from edge_agent.health.local import LocalLayer, read_status
+from shared.fleet.receipt import Receipt
+from shared.identity import ObjectId
 from shared.policy.document import ORGANISATION
 from shared.policy.part import PartContent, PartDocument
 from tests.edge_agent.policy_sync.layered import EVERYBODY, NOBODY, SITE, TYPE, LayeredBench
@@ -75,6 +77,21 @@ def test_status_tells_of_every_layer_and_of_the_quota_in_force(
     assert (waits.spool_quota_bytes, reached.spool_quota_bytes) == (1 << 30, 2 << 30)
     assert main(["status", "--data", str(enrolled.path)]) == 0
     assert "policy layer         site-north: accepted 2, in force 2\n" in capsys.readouterr().out
+
+
+def test_status_tells_how_many_receipts_are_in_doubt_while_any_are(
+    enrolled: AgentFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = LayeredBench(enrolled.database.parent)
+    receipts, object_id = bench.host.captures.receipts, ObjectId.new()
+    receipts.keep(Receipt(object_id, bytes(32), bench.host.clock.now()), b"signed")
+    said = []
+    for doubted in ([], [str(object_id)]):
+        receipts.doubt(doubted)
+        assert main(["status", "--data", str(enrolled.path)]) == 0
+        said.append("receipts in doubt    1\n" in capsys.readouterr().out)
+
+    assert said == [False, True]
 
 
 def test_status_of_a_damaged_database_says_what_the_agent_says(
