@@ -1,6 +1,9 @@
 """What the driver says itself reaches callers in the words that they know, whenever it says it."""
 
+from contextlib import ExitStack
+
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -50,3 +53,14 @@ def test_a_question_by_itself_is_answered_again_after_one_that_broke(database: s
         driver.rows_by_itself(engine, BREAKS_LATE[engine.dialect.name])
 
     assert driver.rows_by_itself(engine, "SELECT 1") == [(1,)]
+
+
+def test_connections_of_as_many_as_the_host_door_serves_at_once_are_kept(database: sessionmaker[Session]) -> None:
+    opened = list[int]()
+    event.listen(engine_of(database), "connect", lambda _connection, _record: opened.append(1))
+    for _ in range(3):
+        with ExitStack() as together:
+            for _ in range(16):
+                together.enter_context(database()).connection()
+
+    assert len(opened) <= 16
