@@ -4,8 +4,8 @@ Each host is a process of its own with the agent's own client, as hosts are; as 
 for one another's Python, and count that as ours. A host keeps its connection: the first record, for which all 16 make
 theirs at once, is told apart from those that count. The senders take their share of the same processors.
 
-The peers are the same door with the same TLS and senders: one answers at once what it has read, the other when raw
-SQLite has it (`synchronous=FULL`), a commit for each under a lock. No control plane behind that door is faster.
+The peers are the same door with the same TLS and senders: one answers at once what it has read, and nothing behind that
+door can be faster; the other when raw SQLite has it (`synchronous=FULL`), a commit for each under a lock.
 """
 
 import ssl

@@ -197,8 +197,10 @@ class DeliveryUploader:
         """Let go of objects that the vault has and that every archive has by now, or that a person gave up."""
         for row in self._spool.rows(State.OWED):
             object_id = row.spooled.object_id
+            if self._is_owed(object_id):
+                continue
             with self._database.transaction() as connection:
-                if self._is_owed(object_id) or not self._receipts.holds(object_id):
+                if not self._receipts.holds(object_id):
                     continue
                 self._spool.forget(connection, row.spooled)
             self._let_go(row.spooled)

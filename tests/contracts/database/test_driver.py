@@ -1,6 +1,9 @@
 """What the driver says itself reaches callers in the words that they know, whenever it says it."""
 
+from contextlib import ExitStack
+
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -78,3 +81,14 @@ def test_of_rows_of_which_one_is_there_already_none_is_kept_or_just_the_others(
     with database() as session:
         held = dict(driver.rows(session, "SELECT name, value FROM facts"))
     assert held == {**dict(rows), rows[at][0]: "before"}
+
+
+def test_connections_of_as_many_as_the_host_door_serves_at_once_are_kept(database: sessionmaker[Session]) -> None:
+    opened = list[int]()
+    event.listen(engine_of(database), "connect", lambda _connection, _record: opened.append(1))
+    for _ in range(3):
+        with ExitStack() as together:
+            for _ in range(16):
+                together.enter_context(database()).connection()
+
+    assert len(opened) <= 16
