@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count, repeat
+from itertools import repeat
 from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.orm import Session
@@ -30,7 +30,7 @@ About: TypeAlias = tuple[int, int, bytes]
 class New(NamedTuple):
     """Records that are to be kept, one after the other: as they read, as they came, and their leaves.
 
-    Columns, because a tuple of each record costs as much as one of these.
+    Columns, because it takes time to make a tuple of each record that nobody keeps.
     """
 
     records: Sequence[ReadRecord]
@@ -75,12 +75,13 @@ def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     source, (records, stored, leaves) = arrival.source, arrival.new
     entry, stamp = sequencer.enter(session, leaves), as_stored(session, arrival.received)
     numbers, happened = [record.seq for record in records], [record.happened for record in records]
-    events = [record.event.value for record in records]
+    events, size = [record.event.value for record in records], len(records)
     said = [(record.action.value, int(record.outcome)) for record in records]
-    columns = repeat(source), numbers, *zip(*stored, strict=True), leaves, repeat(stamp), count(entry)
-    driver.insert(
-        session, f"audit_records ({_COLUMNS})", zip(*columns, happened, events, *zip(*said, strict=True), strict=False)
-    )
+    columns = (
+        repeat(source, size), numbers, *zip(*stored, strict=True), leaves, repeat(stamp, size),
+        range(entry, entry + size), happened, events, *zip(*said, strict=True),
+    )  # fmt: skip
+    driver.insert(session, f"audit_records ({_COLUMNS})", zip(*columns, strict=True))
     subjects = [
         (what.kind, what.name, event, source, seq)
         for record, event, seq in zip(records, events, numbers, strict=True)
