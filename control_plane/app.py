@@ -501,6 +501,7 @@ class ControlPlane:
                 self._database, self._journal, self._keys.signer(store.JOURNAL).public, self._revocation.ended
             ),
             limit=FailureLimit(self._clock),
+            tried_in_vain=FailureLimit(self._clock),
         )
 
     def _make_person_certificates(self, signing_in: SigningIn) -> PersonCertificates:

@@ -55,7 +55,8 @@ from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
-from shared.identity import HostId
+from shared.errors import Malformed
+from shared.identity import HostId, ObjectId
 
 COOKIE = "leadglass_session"
 RENEWED = "renewed"
@@ -111,6 +112,8 @@ class PeopleServices:
     certifying: Certifying
     decommissioning: DecommissioningByWipe
     limit: FailureLimit
+    tried_in_vain: FailureLimit
+    """Of each person, what their role does not hold."""
 
 
 def recognise(services: PeopleServices) -> None:
@@ -120,11 +123,16 @@ def recognise(services: PeopleServices) -> None:
 
 
 def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
-    """Return who is asking, once they may; that they may not is a record. Raises NotSignedIn, NotPermitted."""
+    """Return who is asking, once they may; that they may not is a record.
+
+    Raises NotSignedIn, NotPermitted; TooManyFailures, which is none: a token alone is not to fill the log.
+    """
     person: SignedIn = g.person if "person" in g else _signed_in(services)
     try:
         verify_permitted(person, permission)
     except NotPermitted as exc:
+        services.tried_in_vain.check(person.name)
+        services.tried_in_vain.failed(person.name)
         tried = _tried(person, permission)
         services.journal.record(failure(tried, tried.event, exc))
         raise
@@ -133,9 +141,15 @@ def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
 
 def _tried(person: SignedIn, permission: Permission) -> Happening:
     who, what = (Participant("person", person.name, True),), (Subject("permission", permission.value),)
-    image = (request.view_args or {}).get("object_id")
-    about = (Subject("object", image),) if image else ()
-    return Happening(Event.NOT_PERMITTED, Action.EXECUTE, Outcome.SUCCESS, who, what + about)
+    return Happening(Event.NOT_PERMITTED, Action.EXECUTE, Outcome.SUCCESS, who, what + _image())
+
+
+def _image() -> tuple[Subject, ...]:
+    """Return the image that a request is about. What else was typed there may name a patient, and would stay for ever."""
+    try:
+        return (Subject("object", str(ObjectId.parse((request.view_args or {}).get("object_id", "")))),)
+    except Malformed:
+        return ()
 
 
 def _signed_in(services: PeopleServices) -> SignedIn:

@@ -95,6 +95,27 @@ def test_whoever_may_not_do_what_they_try_is_in_the_log_with_what_it_was(door: O
     assert {one["outcome"] for one in newest} == {4}
 
 
+def test_what_is_typed_for_an_image_and_is_none_stays_out_of_the_log(door: Open, tokens: dict[str, str]) -> None:
+    bearer = {"Authorization": f"Bearer {tokens['iris']}", "Content-Type": "application/json"}
+    body = json.dumps({"reason": "a slip", "as": "dataset"}).encode()
+
+    assert door.people("POST", "/api/v1/objects/DOE%5EJANE/open", body, **bearer).status == 403
+    (newest,) = door.centre._people_services().audit.tail(1)
+    assert (newest["event"], newest["what"]) == ("people.not-permitted", [{"kind": "permission", "name": "object:open"}])
+
+
+def test_whoever_goes_on_trying_is_told_to_wait_and_fills_no_log(door: Open) -> None:
+    token = json.loads(post(door, "/api/v1/people", {"name": "otto", "role": "technician"}).body)["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+
+    tried = [door.people("GET", "/api/v1/audit/export", **bearer).status for _ in range(15)]
+
+    assert tried == [403] * 10 + [429] * 5
+    shown = door.centre._people_services().audit.tail(100_000)
+    assert sum(one["event"] == "people.not-permitted" and one["who"][0]["name"] == "otto" for one in shown) == 10  # type: ignore[index, call-overload]
+    assert door.people("GET", "/api/v1/status", **bearer).status == 200, "what they may, they still may"
+
+
 def test_no_setting_is_a_switch_that_could_turn_recording_off() -> None:
     """One that is added has to be looked at here."""
     assert {field.name for field in dataclasses.fields(Settings) if field.type in (bool, "bool")} == {"with_broker"}
