@@ -218,7 +218,7 @@ def _database(session: Session) -> SourceVerdict:
     found, ours = acting(session), len(tables())
     if not found:
         return SourceVerdict(ours, ChainState.VERIFIED, None, "")
-    why = f"{', '.join(found)}: nothing of ours; by it a question may be shown other rows than verification was"
+    why = f"{', '.join(found)}: not made by this program; by it `audit find` may be shown other rows than this was"
     return SourceVerdict(ours, ChainState.ALTERED, None, why)
 
 

@@ -71,14 +71,18 @@ class Nobody:
 
 
 class PeopleDoor:
-    def __init__(self, url: str, shown: str | Proving) -> None:
-        """`shown` is a token, or what signs each request. Raises AddressRefused."""
+    def __init__(self, url: str, shown: str | Proving, *, is_patient: bool = False) -> None:
+        """`shown` is a token, or what signs each request; who `is_patient` waits however long an answer takes.
+
+        Raises AddressRefused.
+        """
         found = _ADDRESS.fullmatch(url)
         if found is None or int(found["port"]) > _LARGEST_PORT:
             raise AddressRefused(url)
         self._url, self._shown = url, Bearer(shown) if isinstance(shown, str) else shown
         self._address = found["host"].strip("[]"), int(found["port"])
         self._authority = f"{found['host']}:{found['port']}"
+        self._timeout_s = None if is_patient else _TIMEOUT_S
 
     def get(self, path: str, query: Mapping[str, str | int | None] | None = None) -> Json:
         asked = {name: value for name, value in (query or {}).items() if value is not None}
@@ -111,7 +115,7 @@ class PeopleDoor:
         return data
 
     def _ask(self, method: str, path: str, body: Mapping[str, Json] | None) -> HTTPResponse:
-        connection = HTTPConnection(*self._address, timeout=_TIMEOUT_S)
+        connection = HTTPConnection(*self._address, timeout=self._timeout_s)
         sent = b"" if body is None else json.dumps(body).encode()
         # One question a connection, which ends with the answer.
         headers = {
@@ -122,6 +126,7 @@ class PeopleDoor:
             connection.request(method, path, None if body is None else sent, headers)
             response = connection.getresponse()
         except (OSError, HTTPException) as exc:
+            connection.close()
             raise DoorUnavailable(self._url, str(exc) or type(exc).__name__) from exc
         if response.status >= 400:
             raise _refusal(response)

@@ -9,13 +9,16 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.models import Base
 
-_SQLITE = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') ORDER BY name"
+# A trigger of a table or view of ours has its name as `tbl_name`, in whatever case, as SQLite takes names.
+_SQLITE = """
+SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') AND lower(tbl_name) IN :tables ORDER BY name
+"""
 _POSTGRESQL = """
 WITH ours AS (SELECT * FROM pg_class WHERE relname IN :tables AND pg_table_is_visible(oid))
 SELECT 'trigger', tgname FROM pg_trigger JOIN ours ON ours.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL SELECT 'rule', rulename FROM pg_rewrite JOIN ours ON ours.oid = ev_class WHERE relkind <> 'v'
 UNION ALL SELECT 'row security on', relname FROM ours WHERE relrowsecurity
-UNION ALL SELECT 'no table', relname FROM ours WHERE relkind NOT IN ('r', 'i', 'S')
+UNION ALL SELECT 'view or the like', relname FROM ours WHERE relkind NOT IN ('r', 'i', 'S')
 ORDER BY 2
 """
 
@@ -26,9 +29,7 @@ def tables() -> list[str]:
 
 def acting(session: Session) -> list[str]:
     """Return each thing with its name."""
-    if session.get_bind().dialect.name == "sqlite":
-        found = session.execute(text(_SQLITE))
-    else:
-        ours = text(_POSTGRESQL).bindparams(bindparam("tables", expanding=True))
-        found = session.execute(ours, {"tables": tables()})
+    question = _SQLITE if session.get_bind().dialect.name == "sqlite" else _POSTGRESQL
+    ours = text(question).bindparams(bindparam("tables", expanding=True))
+    found = session.execute(ours, {"tables": tables()})
     return [f"{kind} {name}" for kind, name in found]

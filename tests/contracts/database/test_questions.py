@@ -190,7 +190,7 @@ TRIGGERS = {
         "CREATE TRIGGER hide AFTER INSERT ON audit_records FOR EACH ROW EXECUTE FUNCTION hides()",
     ],
 }
-VIEWS = {"sqlite": "view log_witnesses", "postgresql": "no table log_witnesses"}
+VIEWS = {"sqlite": "view log_witnesses", "postgresql": "view or the like log_witnesses"}
 
 
 def test_what_could_show_a_question_other_rows_than_verification_is_named(bench: Bench) -> None:
@@ -205,8 +205,18 @@ def test_what_could_show_a_question_other_rows_than_verification_is_named(bench:
 
     bench.sql("DROP TRIGGER hide" + " ON audit_records" * (engine == "postgresql"))
     bench.sql("ALTER TABLE log_witnesses RENAME TO before")
-    bench.sql("CREATE VIEW log_witnesses AS SELECT * FROM before WHERE 1 = 0")
-    assert bench.reading.verify(AUDITOR)[DATABASE].why.partition(":")[0] == VIEWS[engine]
+    bench.sql("CREATE VIEW LOG_witnesses AS SELECT * FROM before WHERE 1 = 0")
+    assert bench.reading.verify(AUDITOR)[DATABASE].why.partition(":")[0].lower() == VIEWS[engine]
+
+
+def test_what_somebody_made_beside_our_tables_is_none_of_ours_and_shows_nobody_anything(bench: Bench) -> None:
+    """As a report of their own; by nothing that this program asks is it reached."""
+    bench.sql("CREATE TABLE own (host TEXT)")
+    bench.sql("CREATE VIEW report AS SELECT event, count(*) AS count FROM audit_records GROUP BY event")
+    if bench.engine.dialect.name == "sqlite":
+        bench.sql("CREATE TRIGGER counts AFTER INSERT ON own BEGIN DELETE FROM own WHERE host IS NULL; END")
+
+    assert bench.reading.verify(AUDITOR)[DATABASE].state is ChainState.VERIFIED
 
 
 def test_whoever_sees_other_rows_than_others_is_named(bench: Bench) -> None:

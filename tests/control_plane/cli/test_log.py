@@ -1,12 +1,14 @@
 """`leadglass-server log`, on a control plane whose database says that it was restored."""
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from control_plane.checkpoints.guard import STOPPED
-from control_plane.cli import log
+from control_plane.cli import client, log
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Fact
 from control_plane.settings import Folders
@@ -51,6 +53,23 @@ def test_audit_verify_holds_the_certificates_against_the_log(centre: Running) ->
 
     assert code == 0
     assert "certificates: 8 held against the log, verified\n" in out
+
+
+def test_audit_verify_waits_for_as_long_as_there_is_something_to_look_at(
+    centre: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_TIMEOUT_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as door, ThreadPoolExecutor(1) as pool:
+        url = f"http://127.0.0.1:{door.getsockname()[1]}"
+        verifying = pool.submit(run, "audit", "verify", *centre.who[:2], "--url", url)
+        asked, _ = door.accept()
+        with asked:
+            assert asked.recv(1 << 16)
+            for _ in range(2):
+                with pytest.raises(client.DoorUnavailable):
+                    client.PeopleDoor(url, "impatient").get("/api/v1/status")
+            asked.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+            assert verifying.result(30)[0] == 0
 
 
 @pytest.mark.parametrize("standing", ["active", "quarantined", "replaced", "decommissioned"])
