@@ -145,7 +145,7 @@ def _tried(person: SignedIn, permission: Permission) -> Happening:
 
 
 def _image() -> tuple[Subject, ...]:
-    """Return the image that a request is about. What else was typed there may name a patient, and would stay for ever."""
+    """Return the image that a request is about: what else was typed there may name a patient, and stay for ever."""
     try:
         return (Subject("object", str(ObjectId.parse((request.view_args or {}).get("object_id", "")))),)
     except Malformed:

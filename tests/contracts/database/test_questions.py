@@ -179,7 +179,27 @@ def test_a_host_that_seals_what_opens_nowhere_is_said_and_nothing_is_altered(ben
               host=str(host.host_id))  # fmt: skip
 
     found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
-    assert (found.state, found.why) == (ChainState.VERIFIED, "private parts of hosts that no key here opens: 1")
+    assert (found.state, found.why) == (ChainState.VERIFIED, "private parts of hosts that do not open here: 1")
+
+
+def test_a_host_that_seals_other_than_it_commits_to_is_said_and_nothing_is_altered(bench: Bench) -> None:
+    host = told(bench)
+    host.note(private={"patient": PATIENT})
+    host.note(private={"patient": "another"})
+    first, second = host.journal[-2:]
+    host.journal[-2:] = [first._replace(sealed=second.sealed), second._replace(sealed=first.sealed)]
+    host.deliver(len(host.journal) - 1, len(host.journal))
+
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert (found.state, found.why) == (ChainState.VERIFIED, "private parts of hosts that do not open here: 2")
+
+
+def test_what_is_hidden_behind_a_record_that_does_not_hold_is_counted(bench: Bench) -> None:
+    told(bench)
+    bench.sql("DELETE FROM audit_tokens WHERE attribute = 'patient_id'")
+    bench.sql("DELETE FROM blind_index WHERE object_id = :mine", mine=of_patient(bench))
+
+    assert bench.reading.verify(AUDITOR)[BLIND_INDEX].why.endswith("; and 1 more")
 
 
 _HIDES = "DELETE FROM audit_names WHERE name = 'A. Admin';"
