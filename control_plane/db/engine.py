@@ -53,6 +53,8 @@ def parse_url(url: str) -> URL:
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
         raise DatabaseRefused(f"{parsed.drivername} is neither sqlite nor postgresql+psycopg")
+    if parsed.drivername == "sqlite" and (parsed.database or ":memory:") == ":memory:":
+        raise DatabaseRefused("it would lie in memory, and end with this process; name its file")
     return parsed
 
 

@@ -52,8 +52,11 @@ def test_an_encoding_that_holds_not_every_name_is_refused(postgresql: Server) ->
         open_database(postgresql.new_database("ENCODING 'SQL_ASCII' TEMPLATE template0"))
 
 
-@pytest.mark.parametrize("url", ["mysql://leadglass@db/x", "no url", "postgresql+asyncpg://leadglass@db/x"])
-def test_another_engine_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://leadglass@db/x", "no url", "postgresql+asyncpg://leadglass@db/x", "sqlite://", "sqlite:///:memory:"],
+)
+def test_another_engine_or_memory_is_refused(url: str) -> None:
     with pytest.raises(DatabaseRefused):
         open_database(url)
 
