@@ -109,12 +109,12 @@ def test_whoever_goes_on_trying_is_told_to_wait_and_fills_no_log(door: Open) -> 
     token = json.loads(post(door, "/api/v1/people", {"name": "otto", "role": "technician"}).body)["token"]
     bearer = {"Authorization": f"Bearer {token}"}
 
-    tried = [door.people("GET", "/api/v1/audit/export", **bearer).status for _ in range(15)]
+    tried = [door.people("GET", "/api/v1/audit/export", None, **bearer).status for _ in range(15)]
 
     assert tried == [403] * 10 + [429] * 5
     shown = door.centre._people_services().audit.tail(100_000)
     assert sum(one["event"] == "people.not-permitted" and one["who"][0]["name"] == "otto" for one in shown) == 10  # type: ignore[index, call-overload]
-    assert door.people("GET", "/api/v1/status", **bearer).status == 200, "what they may, they still may"
+    assert door.people("GET", "/api/v1/status", None, **bearer).status == 200, "what they may, they still may"
 
 
 def test_no_setting_is_a_switch_that_could_turn_recording_off() -> None:
