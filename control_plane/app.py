@@ -205,7 +205,8 @@ class ControlPlane:
         self._asking = WitnessAsking(
             self._database, self._journal, self._rounds, self._gathering, witnessing.asked, post_to()
         )
-        self._witnesses = WitnessShowing(self._database, log_key, witnessing, self._keys.witness_signer, self._clock)
+        own, journal = self._keys.witness_signer, self._keys.signer(store.JOURNAL).public
+        self._witnesses = WitnessShowing(self._database, log_key, witnessing, own, journal, self._clock)
 
     def _set_up_vault(self) -> None:
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), self._clock)

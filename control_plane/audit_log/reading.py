@@ -29,7 +29,7 @@ from control_plane.tlog.rows import LogAltered
 from control_plane.tlog.verify import LogVerdict, verify_log
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered, Batch, Statement
-from shared.audit.checkpoint import read_gap
+from shared.audit.checkpoint import GAP, read_gap
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.record import AuditRecord, leaf_hash
 from shared.canonical import Json
@@ -186,8 +186,9 @@ class AuditReading:
 def _accepted_gaps(session: Session, source: str, key_of: KeyOf) -> Iterator[Gap]:
     """Yield the numbers that `source` left open, by records of it that it signed."""
     named = select(AuditSubject.seq).where(
-        AuditSubject.source == source, AuditSubject.event == Event.LOG_LOSS_ACCEPTED.value
-    )
+        AuditSubject.kind == GAP, AuditSubject.source == source,
+        AuditSubject.event == Event.LOG_LOSS_ACCEPTED.value,
+    )  # fmt: skip
     for seq in session.scalars(named.distinct().order_by(AuditSubject.seq)).all():
         row, held = session.get(AuditRow, (source, seq)), sql.statement_about(session, source, seq)
         if row is None or held is None:

@@ -141,15 +141,23 @@ class LogGuard:
 
     def verify_may_issue(self, session: Session) -> None:
         """Raises IssuingStopped."""
-        for why in _reasons(session):
+        for why in self._reasons(session):
             raise IssuingStopped(why)
 
     def gaps(self) -> list[str]:
         """Say what is not proved of the log, in words a person can act on."""
         with self._database() as session:
-            reasons = _reasons(session)
+            reasons = self._reasons(session)
         faults = [fault for fault in (self._at_start, self._fault) if fault]
         return [f"centre's log: {said}" for said in (*(f"{why}; {_WHAT_TO_DO}" for why in reasons), *faults)]
+
+    def _reasons(self, session: Session) -> list[str]:
+        restored = session.get(Fact, STOPPED)
+        reasons = [_words(loss) for loss in rows.open_losses(session, self._own)]
+        reasons += [trees.words(loss) for loss in trees.open_losses(session, self._own)]
+        if restored is not None:
+            reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")
+        return reasons
 
     def accept(self, person: str, reason: str) -> Accepted:
         """Go on without what is lost, in the name of `person`. Raises NothingToAccept, DatabaseUnavailable."""
@@ -158,7 +166,8 @@ class LogGuard:
         return accepted
 
     def _accept(self, session: Session, person: str, reason: str) -> Accepted:
-        found, restored, lost = rows.open_losses(session), session.get(Fact, STOPPED), trees.open_losses(session)
+        found, lost = rows.open_losses(session, self._own), trees.open_losses(session, self._own)
+        restored = session.get(Fact, STOPPED)
         if not found and not lost and restored is None:
             raise NothingToAccept
         head = log_rows.head(session, CONTROL_PLANE)
@@ -213,11 +222,13 @@ class LogGuard:
             newest, (_, _, checkpoint) = rows.newest_statement(session), tlog_rows.head(session)
             if newest is None or (newest, checkpoint.encode()) == (held, held_head):
                 return
-            if trees.open_losses(session):
+            if trees.open_losses(session, self._own):
                 return  # lost and not accepted: it stays for whoever puts the database back once more
             if held is not None:
                 mark = claimed_checkpoint(held)
-                kept = [loss.seq for loss in rows.losses(session) if rows.accepted_by(session, loss) is not None]
+                kept = [
+                    loss.seq for loss in rows.losses(session) if rows.accepted_by(session, loss, self._own) is not None
+                ]
                 if judge(mark, log_rows.head(session, CONTROL_PLANE), rows.leaf_at(session, mark.seq), kept):
                     return
         try:
@@ -284,16 +295,6 @@ class LogGuard:
             seen_by=who,
             found=self._clock.now(),
         )
-
-
-def _reasons(session: Session) -> list[str]:
-    restored = session.get(Fact, STOPPED)
-    reasons = [_words(loss) for loss in rows.open_losses(session)] + [
-        trees.words(loss) for loss in trees.open_losses(session)
-    ]
-    if restored is not None:
-        reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")
-    return reasons
 
 
 def _words(loss: LogLoss) -> str:

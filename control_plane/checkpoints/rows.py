@@ -6,11 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditStatement, AuditSubject, LogLoss
-from shared.audit.checkpoint import AcceptedLoss, Loss, read_loss
+from shared.audit.checkpoint import LOST, AcceptedLoss, Loss, read_loss, verify_loss
 from shared.audit.events import Event
 from shared.audit.record import AuditRecord, leaf_hash
-from shared.errors import Malformed
+from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE
+from shared.signing import EvidencePublicKey
 
 
 def leaf_at(session: Session, seq: int) -> bytes | None:
@@ -34,13 +35,21 @@ def losses(session: Session) -> Sequence[LogLoss]:
     return session.scalars(select(LogLoss).order_by(LogLoss.seq, LogLoss.leaf)).all()
 
 
-def accepted_by(session: Session, loss: LogLoss) -> str | None:
+def accepted_by(session: Session, loss: LogLoss, own: EvidencePublicKey) -> str | None:
     """Return who accepted a loss, None where it is open: a row that says so without a record of it says nothing."""
-    return loss.accepted_by if accepted_loss(session, loss.seq) is not None else None
+    return loss.accepted_by if is_signed(accepted_loss(session, loss.seq), own) else None
 
 
-def open_losses(session: Session) -> list[LogLoss]:
-    return [loss for loss in losses(session) if accepted_by(session, loss) is None]
+def is_signed(accepted: AcceptedLoss | None, own: EvidencePublicKey) -> bool:
+    """Whether there is a record of it that the journal signed: rows of a record are made as easily as any other."""
+    try:
+        return accepted is not None and bool(verify_loss(accepted, own))
+    except (Malformed, IntegrityFailure):
+        return False
+
+
+def open_losses(session: Session, own: EvidencePublicKey) -> list[LogLoss]:
+    return [loss for loss in losses(session) if accepted_by(session, loss, own) is None]
 
 
 def accepted_loss(session: Session, seq: int) -> AcceptedLoss | None:
@@ -54,9 +63,11 @@ def accepted_tree_loss(session: Session, size: int) -> AcceptedLoss | None:
 
 
 def _newest_acceptance(session: Session, covers: Callable[[Loss], bool]) -> AcceptedLoss | None:
+    # Of this kind, by which rows are found; without it all that is said of every object is looked through.
     named = select(AuditSubject.seq).where(
-        AuditSubject.source == CONTROL_PLANE, AuditSubject.event == Event.LOG_LOSS_ACCEPTED.value
-    )
+        AuditSubject.kind == LOST, AuditSubject.source == CONTROL_PLANE,
+        AuditSubject.event == Event.LOG_LOSS_ACCEPTED.value,
+    )  # fmt: skip
     for number in session.scalars(named.order_by(AuditSubject.seq.desc()).distinct()):
         row, statement = session.get(AuditRow, (CONTROL_PLANE, number)), statement_of(session, number)
         try:

@@ -22,6 +22,7 @@ from shared.audit.tlog.proofs import make_consistency, root_of
 from shared.audit.tlog.tiles import nodes_of
 from shared.audit.tlog.tree import EMPTY_ROOT
 from shared.errors import Malformed
+from shared.signing import EvidencePublicKey
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ def losses(session: Session) -> Sequence[TreeLoss]:
     return session.scalars(select(TreeLoss).order_by(TreeLoss.size, TreeLoss.root)).all()
 
 
-def accepted_by(session: Session, loss: TreeLoss) -> str | None:
-    """Return who accepted a loss, None where it is open: a row that says so without a record of it says nothing."""
-    return loss.accepted_by if numbers.accepted_tree_loss(session, loss.size) is not None else None
+def accepted_by(session: Session, loss: TreeLoss, own: EvidencePublicKey) -> str | None:
+    """Return who accepted a loss, None where it is open, as of what is lost of our own numbers."""
+    return loss.accepted_by if numbers.is_signed(numbers.accepted_tree_loss(session, loss.size), own) else None
 
 
-def open_losses(session: Session) -> list[TreeLoss]:
-    return [loss for loss in losses(session) if accepted_by(session, loss) is None]
+def open_losses(session: Session, own: EvidencePublicKey) -> list[TreeLoss]:
+    return [loss for loss in losses(session) if accepted_by(session, loss, own) is None]
 
 
 def subjects(head: TreeHead) -> tuple[Subject, ...]:

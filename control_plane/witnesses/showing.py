@@ -78,7 +78,10 @@ class _Roots:
 
 
 class WitnessShowing:
-    """`own` returns the key by which this centre cosigns the logs of others, where it does."""
+    """`own` returns the key by which this centre cosigns the logs of others, where it does.
+
+    `journal` is the key by which its own log says who accepted a loss.
+    """
 
     def __init__(
         self,
@@ -86,9 +89,11 @@ class WitnessShowing:
         key: NoteKey,
         settings: Witnessing,
         own: Callable[[], NoteSigner],
+        journal: EvidencePublicKey,
         clock: Clock,
     ) -> None:
         self._database, self._key, self._settings, self._own, self._clock = database, key, settings, own, clock
+        self._journal = journal
 
     def report(self) -> dict[str, Json]:
         """Return what every witness saw, and what of that this log does not have. Raises DatabaseUnavailable."""
@@ -98,8 +103,8 @@ class WitnessShowing:
             root = trees.root_at(session, size) or b""
             witnesses = list(self._seen(session))
             lost = [
-                *(_tree_loss(one, trees.accepted_by(session, one)) for one in trees.losses(session)),
-                *(_loss(one, loss_rows.accepted_by(session, one)) for one in loss_rows.losses(session)),
+                *(_tree_loss(one, trees.accepted_by(session, one, self._journal)) for one in trees.losses(session)),
+                *(_loss(one, loss_rows.accepted_by(session, one, self._journal)) for one in loss_rows.losses(session)),
             ]
         return {
             "log": {"origin": self._key.name, "vkey": self._key.vkey, "size": size, "root": root.hex()},

@@ -26,7 +26,7 @@ PATH = "/api/v1/log/checkpoint"
 MAX_QUESTION_BYTES = 8192
 MAX_ANSWER_BYTES = 65_536
 _MAX_STATEMENT_BYTES = 4096
-_LOST, _GAP, _TREE = "log", "gap", "tree"
+LOST, GAP, _TREE = "log", "gap", "tree"
 _SIZE = re.compile(r"[1-9][0-9]{0,18}")
 _RANGE = re.compile(r"([1-9][0-9]{0,15}) to ([1-9][0-9]{0,15})")
 
@@ -175,7 +175,7 @@ def read_loss(record: AuditRecord) -> Loss:
     """Read what a record of the centre says was lost. Raises Malformed."""
     if (record.event, record.outcome) != (Event.LOG_LOSS_ACCEPTED, Outcome.SUCCESS):
         raise Malformed("accepted loss", "the record says something else")
-    ranges = [_RANGE.fullmatch(what.name) for what in record.what if what.kind == _LOST]
+    ranges = [_RANGE.fullmatch(what.name) for what in record.what if what.kind == LOST]
     persons = [who.name for who in record.who if who.kind == "person"]
     if len(ranges) != 1 or ranges[0] is None or len(persons) != 1:
         raise Malformed("accepted loss", "it does not name one person and one run of records")
@@ -185,7 +185,7 @@ def read_loss(record: AuditRecord) -> Loss:
 
 def loss_subject(first: int, last: int) -> Subject:
     """Return how a record names the run of records that were lost."""
-    return Subject(_LOST, f"{first} to {last}")
+    return Subject(LOST, f"{first} to {last}")
 
 
 def tree_subject(size: int) -> Subject:
@@ -195,14 +195,14 @@ def tree_subject(size: int) -> Subject:
 
 def gap_subject(first: int, last: int) -> Subject:
     """Return how the record of an accepted loss names the numbers that are left open before it."""
-    return Subject(_GAP, f"{first} to {last}")
+    return Subject(GAP, f"{first} to {last}")
 
 
 def read_gap(record: AuditRecord) -> tuple[int, int] | None:
     """Return which numbers a record says are left open before it, None where it says that of none."""
     if record.event is not Event.LOG_LOSS_ACCEPTED or record.outcome is not Outcome.SUCCESS:
         return None
-    ranges = [_RANGE.fullmatch(what.name) for what in record.what if what.kind == _GAP]
+    ranges = [_RANGE.fullmatch(what.name) for what in record.what if what.kind == GAP]
     return (int(ranges[0][1]), int(ranges[0][2])) if len(ranges) == 1 and ranges[0] is not None else None
 
 

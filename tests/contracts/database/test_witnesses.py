@@ -41,7 +41,8 @@ def test_a_host_cosigns_and_what_it_saw_stops_issuing_until_a_person_accepts_it(
     host, key, clock = bench.enrol(), bench.journal.sequencer.key, bench.clock
     bench.journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS))
     gathering = Gathering(bench.database, bench.journal, bench.evidence, key, clock)
-    showing = WitnessShowing(bench.database, key, Witnessing(), bench.keys.witness_signer, clock)
+    journal = bench.keys.signer(store.JOURNAL).public
+    showing = WitnessShowing(bench.database, key, Witnessing(), bench.keys.witness_signer, journal, clock)
     name = witness_name(host.host_id)
     signer = NoteSigner(name, Ed25519PrivateKey.generate(), KeyType.COSIGNATURE)
     shown = Note.parse(Rounds(bench.database, clock).current().note)

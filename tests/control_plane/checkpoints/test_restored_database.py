@@ -13,8 +13,14 @@ from control_plane.checkpoints.guard import STOPPED, THE_MARK, LogGuard
 from control_plane.db.models import Fact
 from edge_agent.enrol.enroller import CodeRefused
 from edge_agent.https import DoorUnavailable
+from shared.audit.batch import sign_batch
+from shared.audit.checkpoint import loss_subject, tree_subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import GENESIS, compose
+from shared.identity import CONTROL_PLANE
 from tests.control_plane.checkpoints.ward import Host, Ward
 from tests.control_plane.http.test_doors import issue_code
+from tests.shared.made import HOST_SIGNER, NOW
 
 
 def put_back(ward: Ward, *, with_mark: bool, busy: int = 20) -> tuple[Host, Host]:
@@ -59,6 +65,31 @@ def test_a_loss_that_a_row_alone_says_was_accepted_stops_issuing_still(ward: War
     with closing(sqlite3.connect(ward.folders.database)) as database:
         database.execute("UPDATE log_losses SET accepted = found, accepted_by = 'ada'")
         database.execute("UPDATE tree_losses SET accepted = found, accepted_by = 'ada', accepted_seq = 1000000")
+        database.commit()
+
+    with pytest.raises(DoorUnavailable, match="503: Issuing stopped"):
+        b.renewal.renew()
+    shown = json.loads(ward.people("GET", "/api/v1/log/witnesses").body)
+    assert {one["accepted_by"] for one in shown["findings"]} == {None}
+
+
+def test_a_record_of_an_acceptance_that_the_journal_never_signed_ends_no_loss(ward: Ward) -> None:
+    _, b = put_back(ward, with_mark=True)
+    b.witness.ask()
+    what = (loss_subject(1, 10**9), tree_subject(10**9))
+    made = Happening(
+        Event.LOG_LOSS_ACCEPTED, Action.EXECUTE, Outcome.SUCCESS, (Participant("person", "ada", True),), what
+    )
+    one = compose(made, source=CONTROL_PLANE, seq=1, prev=GENESIS, time=NOW, salt=bytes(32), key=None)
+    signed = sign_batch(CONTROL_PLANE, GENESIS, [one], HOST_SIGNER).statement
+    with closing(sqlite3.connect(ward.folders.database)) as database:
+        record = "UPDATE audit_records SET public = ?, leaf = ? WHERE source = 'control-plane' AND seq = 1"
+        database.execute(record, (one.public, one.leaf))
+        statement = "UPDATE audit_statements SET statement = ? WHERE source = 'control-plane' AND last = 1"
+        database.execute(statement, (signed,))
+        database.execute("INSERT INTO audit_subjects VALUES ('log', 'x', 'log.loss-accepted', 'control-plane', 1)")
+        for table in ("log_losses", "tree_losses"):
+            database.execute(f"UPDATE {table} SET accepted = found, accepted_by = 'ada'")  # noqa: S608 (ours)
         database.commit()
 
     with pytest.raises(DoorUnavailable, match="503: Issuing stopped"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.keys import store
 from control_plane.settings import AskedWitness, Witnessing
 from control_plane.witnesses.asking import Post, WitnessAsking
 from control_plane.witnesses.gathering import Gathering
@@ -60,7 +61,8 @@ class Asking:
         evidence = EvidenceKeys(bench.database, bench.ca.trust)
         self.gathering = Gathering(bench.database, bench.journal, evidence, self.key, clock)
         self.asking = WitnessAsking(bench.database, bench.journal, self.rounds, self.gathering, settings.asked, post)
-        self.showing = WitnessShowing(bench.database, self.key, settings, bench.keys.witness_signer, clock)
+        journal = bench.keys.signer(store.JOURNAL).public
+        self.showing = WitnessShowing(bench.database, self.key, settings, bench.keys.witness_signer, journal, clock)
 
     def grow(self, count: int) -> None:
         for _ in range(count):

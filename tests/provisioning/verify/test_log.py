@@ -61,7 +61,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
         def record(self, happening: Happening) -> None:
             assert happening.event is Event.AUDIT_READ
 
-    showing = WitnessShowing(bench.database, key, Witnessing(), bench.keys.witness_signer, bench.clock)
+    journal = bench.keys.signer(store.JOURNAL).public
+    showing = WitnessShowing(bench.database, key, Witnessing(), bench.keys.witness_signer, journal, bench.clock)
     reading = LogReading(bench.database, Unrecorded(), proofs, showing)
     fetch: dict[str, Callable[[], bytes]] = {
         "checkpoint": lambda: reading.checkpoint("ada").encode(),
