@@ -1,6 +1,7 @@
 """Delivery: oldest first, and nothing leaves the spool without the vault's receipt."""
 
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from shared.identity import ObjectId
 from shared.signing import SoftwareSigner, WrongSigner
 from tests.fakes.centre import Centre, open_object
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 
 @pytest.fixture
@@ -302,6 +304,26 @@ def test_an_answer_of_who_does_not_know_the_question_voids_no_receipt(
         deliver.ask_about_doubted()
     assert len(host.captures.receipts.doubted(2)) == 1
     assert Event.DELIVERY_REFUSED not in host.events()
+
+
+def test_a_question_that_is_refused_ends_no_delivery(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    deliver, doubted = uploader(host, door, spread=lambda: 0.0), str(host.capture())
+    deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+    good, asked = centre.receipt_of, threading.Event()
+
+    def answer(name: str) -> tuple[int, bytes]:
+        if name != doubted:
+            return good(name)
+        asked.set()
+        return 405, b"{}"
+
+    vars(centre)["receipt_of"] = answer
+    with in_thread(deliver, deliver.bell.ring):
+        assert asked.wait(30)
+        later = str(host.capture(uid="1.2.9"))
+        deliver.bell.ring()
+        centre.wait_for(lambda: later in centre.objects)
 
 
 def test_a_centre_of_before_is_not_asked_and_nothing_of_it_is_called_safe(
