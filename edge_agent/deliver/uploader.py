@@ -221,11 +221,13 @@ class DeliveryUploader:
                 self._void(object_id)
                 continue
             try:
-                self._receipts.keep(*self._verified(answer, object_id, record_sha256))
+                receipt, signed = self._verified(answer, object_id, record_sha256)
             except IntegrityFailure as exc:
                 if not in_doubt:
                     self._note_bad_receipt(object_id, why(exc))
                 in_doubt += 1
+                continue
+            self._receipts.keep(receipt, signed)
         if is_less := in_doubt < len(doubted):
             self._receipts.announce()
         return is_less
