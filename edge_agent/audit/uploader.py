@@ -135,11 +135,12 @@ class AuditUploader:
         oldest = self._journal.oldest()
         if held + 1 < oldest:
             lost = RecordsLetGo(held, oldest)
-            if self._note(str(lost)):
-                self._on_loss(held)
+            if str(lost) != self._refused:
+                self._on_loss(held)  # first: a stop between the two, or a failure, finds the loss again
+            self._note(str(lost))
             raise lost
         self._log.event("audit.gap", held=held)
-        self._on_loss(held)  # first: a stop between the two finds the loss again
+        self._on_loss(held)  # first, as above
         self._journal.acknowledge(held)
 
     def _post(self, batch: Batch) -> Answer:
@@ -147,16 +148,14 @@ class AuditUploader:
             return self._door.post(PATH, pack(batch), "application/octet-stream")
         return self._door.post(PATH, batch.encode(), "application/json")
 
-    def _note(self, reason: str) -> bool:
-        """Record why the centre refused, unless that is recorded; return whether it was new."""
+    def _note(self, reason: str) -> None:
         if reason == self._refused:
-            return False
+            return
         self._refused = reason
         who = (Participant("host", str(self._host_id), True),)
         self._journal.record(
             Happening(Event.AUDIT_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, reason=reason)
         )
-        return True
 
 
 def held_by(answer: Answer) -> int | None:

@@ -4,8 +4,9 @@ Whatever lies whole in the spool is captured, whether or not its modality was to
 has one outcome in the journal when this has run. What was brought from another host has its outcome in that one's
 journal, and counts here only once its import has registered it: the rest is left to the import, which is repeated.
 
-A journal without a record beside images is none that took them: the database was lost, and with it who was told what.
-Then everything whole is captured, also what this host owed to archives: the vault gets it, and they do not.
+A journal by which no agent ever started is none that took images: the database was lost, and with it who was told
+what. Then everything whole is captured, also what this host owed to archives: the vault gets it, and they do not. So it
+is until this has run to its end, because an agent records its start only then.
 """
 
 from collections import Counter
@@ -57,7 +58,7 @@ class Recovery:
 
         Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
-        is_new = self.journal.head().seq == 0
+        is_new = not self.journal.count(Event.AGENT_STARTED)
         unread = self._register_segments(is_new=is_new)
         self._register_files(is_new=is_new)
         self._count_segments(unread)

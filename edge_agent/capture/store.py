@@ -69,9 +69,15 @@ class CaptureStore:
         return unread
 
     def doubt_after(self, seq: int) -> None:
-        """Doubt that the vault still holds what the journal says, behind record `seq`, that it took."""
+        """Doubt that the vault still holds what the journal says, behind record `seq`, that it took.
+
+        All that it ever took, where records from behind there are let go: which these named is not known any more.
+        """
         with self.database.transaction():
-            self.receipts.doubt(self.journal.subjects_after(seq, Event.IMAGE_DELIVERED))
+            if seq + 1 < self.journal.oldest():
+                self.receipts.doubt_all()
+            else:
+                self.receipts.doubt(self.journal.subjects_after(seq, Event.IMAGE_DELIVERED))
 
     def _is_safe(self, object_id: ObjectId) -> bool:
         """Return whether the vault has an object, or this host has it whole: its modality will hear that it is safe."""

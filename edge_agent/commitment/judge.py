@@ -22,18 +22,23 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Held:
-    """One data set that was captured under a SOP Instance UID; `receipted`: the vault answers for it."""
+    """One data set that was captured under a SOP Instance UID; `receipted`: the vault answers for it.
+
+    `lost`: neither host nor vault has it any more.
+    """
 
     sop_class_uid: str  # "": the modality did not say
     receipted: bool
+    lost: bool = False
 
 
 def evaluate(reference: Reference, held: Sequence[Held], *, unknown_is_final: bool) -> Verdict:
     """Return what is to be said of one instance.
 
-    Where different data sets came under one UID nobody can know which is meant, so all have to be in the vault.
+    Where different data sets came under one UID nobody can know which is meant, so all have to be in the vault. Where
+    one was lost, that is as if none had come.
     """
-    if not held:
+    if not held or any(each.lost for each in held):
         return Verdict.UNKNOWN if unknown_is_final else Verdict.WAITS
     if not any(each.sop_class_uid in ("", reference.sop_class_uid) for each in held):
         return Verdict.CONFLICT

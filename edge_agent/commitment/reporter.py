@@ -166,8 +166,10 @@ class CommitmentReporter:
 
     def _held(self, reference: Reference) -> list[Held]:
         instances = self._captured.of(hash_sop_instance(self._sop_hash_key, reference.sop_instance_uid))
-        kept = [each for each in instances if self._is_kept(each.object_id)]
-        return [Held(each.sop_class_uid, self._evidence.holds(each.object_id)) for each in kept]
+        return [
+            Held(each.sop_class_uid, self._evidence.holds(each.object_id), lost=not self._is_kept(each.object_id))
+            for each in instances
+        ]
 
     def _welcome_back(self, now_s: float) -> None:
         """Note how those fared that are back, and when to try again."""

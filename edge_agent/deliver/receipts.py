@@ -54,6 +54,10 @@ class Receipts:
                 ((name,) for name in objects),
             )
 
+    def doubt_all(self) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO receipt_in_doubt SELECT object FROM receipt")
+
     def doubted(self, most: int) -> list[tuple[ObjectId, bytes]]:
         """Return objects whose receipts are in doubt, each with the SHA-256 of its capture record."""
         rows = self._database.read("SELECT object, signed FROM receipt_in_doubt JOIN receipt USING (object) LIMIT ?",

@@ -20,7 +20,7 @@ from edge_agent.backoff import ask_again_s, delay_s
 from edge_agent.courtesy import Yields, at_once
 from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
-from edge_agent.https import DoorRefused, HttpsDoor, accepted
+from edge_agent.https import Answer, DoorRefused, HttpsDoor, accepted, problem
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import Spooled, State
@@ -29,7 +29,7 @@ from edge_agent.spool.segment import unavailable
 from edge_agent.spool.spool import Spool
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
-from shared.fleet.receipt import MEMBER, path_of, verify_receipt
+from shared.fleet.receipt import MEMBER, NOT_HELD, Receipt, path_of, verify_receipt
 from shared.identity import HostId, ObjectId
 from shared.policy.document import PolicyDocument
 from shared.sealing import object_file
@@ -142,7 +142,7 @@ class DeliveryUploader:
                     self.bell.sleep(self._look_again_s)
                     self._look_s = 0.0
                 failures = 0
-            except (Unavailable, IntegrityFailure) as exc:
+            except (Unavailable, IntegrityFailure, DoorRefused) as exc:
                 failures += 1
                 self._log.event("delivery.waits", why=why(exc), failures=failures)
                 stop.wait(delay_s(failures, self._spread()))
@@ -183,7 +183,7 @@ class DeliveryUploader:
             self._note_unreadable(spooled, why(exc))
             return Delivery.REFUSED
         except IntegrityFailure as exc:
-            self._note_bad_receipt(spooled, why(exc))
+            self._note_bad_receipt(spooled.object_id, why(exc))
             raise
         self._unreadable.pop(spooled.number, None)
         if (source := self._brought.source_of(spooled.object_id)) is not None:
@@ -206,22 +206,31 @@ class DeliveryUploader:
             self._let_go(row.spooled)
 
     def ask_about_doubted(self) -> bool:
-        """Ask the vault about some of the receipts that are in doubt; return whether there were any.
+        """Ask the vault about some of the receipts that are in doubt; return whether any is not any more.
 
         What it does not hold any more is captured anew when it is sent again, and delivered again where it is still
-        here. Raises like `deliver_oldest`.
+        here. An answer that is no receipt of the vault ends no doubt, and holds up nobody. Raises Unavailable of some
+        kind, DoorRefused.
         """
         doubted = self._receipts.doubted(_ASKED_AT_ONCE) if self._reads(MEMBER) else []
+        in_doubt = 0
         for object_id, record_sha256 in doubted:
             answer = self._door.get(path_of(object_id))
-            if answer.status == _NOT_FOUND:
+            # Its own word and not the status alone, which says so too of a path that nobody serves.
+            if answer.status == _NOT_FOUND and problem(answer).get("error") == NOT_HELD:
                 self._void(object_id)
                 continue
-            if (policy := self._policy()) is None:
-                raise NoReceiptKey
-            signed = accepted(self._door.name, answer).body
-            self._receipts.keep(verify_receipt(signed, policy.receipt_key, object_id, record_sha256), signed)
-        return bool(doubted)
+            try:
+                receipt, signed = self._verified(answer, object_id, record_sha256)
+            except IntegrityFailure as exc:
+                if not in_doubt:
+                    self._note_bad_receipt(object_id, why(exc))
+                in_doubt += 1
+                continue
+            self._receipts.keep(receipt, signed)
+        if is_less := in_doubt < len(doubted):
+            self._receipts.announce()
+        return is_less
 
     def _void(self, object_id: ObjectId) -> None:
         """Note that the vault lost what it had answered for."""
@@ -282,8 +291,7 @@ class DeliveryUploader:
 
     def _send(self, spooled: Spooled) -> bool:
         """Send an object and keep its receipt; return whether it stays in the spool."""
-        policy = self._policy()
-        if policy is None:
+        if self._policy() is None:
             raise NoReceiptKey
         with closing(_Readable(self._spool, spooled)) as source:
             digest = record_digest(object_file.parse(source).record)
@@ -292,11 +300,7 @@ class DeliveryUploader:
             answer = self._door.put_file(path_of(spooled.object_id), source, size_bytes)
         if answer.status == FORBIDDEN and (source_host := self._brought.source_of(spooled.object_id)) is not None:
             raise NotAllowedNow(source_host)
-        signed = accepted(self._door.name, answer).body
-        try:
-            receipt = verify_receipt(signed, policy.receipt_key, spooled.object_id, digest)
-        except Malformed as exc:
-            raise UnreadableReceipt(exc.why) from exc
+        receipt, signed = self._verified(answer, spooled.object_id, digest)
         with self._database.transaction() as connection:
             self._receipts.keep(receipt, signed)
             what = Subject("record", digest.hex())
@@ -304,6 +308,17 @@ class DeliveryUploader:
             stays = self._release(connection, spooled)
         self._receipts.announce()
         return stays
+
+    def _verified(self, answer: Answer, object_id: ObjectId, record_sha256: bytes) -> tuple[Receipt, bytes]:
+        """Return the vault's receipt, as it says and as it came. Raises like `deliver_oldest`, and DoorRefused."""
+        policy = self._policy()
+        if policy is None:
+            raise NoReceiptKey
+        signed = accepted(self._door.name, answer).body
+        try:
+            return verify_receipt(signed, policy.receipt_key, object_id, record_sha256), signed
+        except Malformed as exc:
+            raise UnreadableReceipt(exc.why) from exc
 
     def _note_unreadable(self, spooled: Spooled, reason: str) -> None:
         """Leave an object alone that the disk does not give: it must not hold up the others, and stays."""
@@ -317,10 +332,10 @@ class DeliveryUploader:
         self._unreadable[spooled.number] = _HeldUp(self._monotonic() + pause_s, pause_s)
         self._log.event("delivery.unreadable", object=str(spooled.object_id), why=reason)
 
-    def _note_bad_receipt(self, spooled: Spooled, reason: str) -> None:
-        note = f"{spooled.object_id} {reason}"
+    def _note_bad_receipt(self, object_id: ObjectId, reason: str) -> None:
+        note = f"{object_id} {reason}"
         if note != self._noted:
-            refused = self._happening(Event.DELIVERY_REFUSED, Outcome.MAJOR_FAILURE, spooled.object_id, reason)
+            refused = self._happening(Event.DELIVERY_REFUSED, Outcome.MAJOR_FAILURE, object_id, reason)
             self._journal.record(refused)
             self._noted = note
 

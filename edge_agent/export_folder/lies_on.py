@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 MEMORY, ENCRYPTED, PLAIN, UNKNOWN, MISSING = "memory", "encrypted disk", "plain disk", "unknown", "missing"
-_IN_MEMORY = {"tmpfs", "ramfs"}
+_IN_MEMORY, _UPPER = {"tmpfs", "ramfs"}, b"upperdir="
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 # cryptsetup gives these to devices that check what they read and encrypt nothing.
 _CRYPT = "CRYPT-"
@@ -32,6 +32,7 @@ class Mount:
     device: str  # major:minor
     point: bytes
     kind: str
+    upper: bytes = b""  # of an overlay: where what is written goes
 
 
 def parse_mounts(mountinfo: bytes) -> tuple[Mount, ...]:
@@ -39,9 +40,10 @@ def parse_mounts(mountinfo: bytes) -> tuple[Mount, ...]:
     mounts = []
     for line in mountinfo.splitlines():
         before, separator, after = line.partition(b" - ")
-        fields, kind = before.split(b" "), after.split(b" ")[0]
+        fields, behind = before.split(b" "), after.split(b" ")
         if separator and len(fields) >= 6:
-            mounts.append(Mount(fields[2].decode("latin-1"), unescaped(fields[4]), kind.decode("latin-1")))
+            kind = behind[0].decode("latin-1")
+            mounts.append(Mount(fields[2].decode("latin-1"), unescaped(fields[4]), kind, _upper(behind[-1])))
     return tuple(mounts)
 
 
@@ -50,7 +52,8 @@ def evaluate(folder: bytes, mounts: tuple[Mount, ...], devices: BlockDevices) ->
     mount = mount_of(folder, mounts)
     if mount is None:
         return UNKNOWN
-    if mount.kind in _IN_MEMORY:
+    upper = mount_of(mount.upper, mounts) if mount.upper else None
+    if mount.kind in _IN_MEMORY or (upper is not None and upper.kind in _IN_MEMORY):
         return MEMORY
     if mount.device.startswith("0:"):
         # No block device of its own: a network, an overlay, btrfs or ZFS over several.
@@ -78,6 +81,11 @@ def _is_encrypted(device: str, devices: BlockDevices, depth: int) -> bool:
         return True
     below = devices.below(device) or ()
     return bool(below) and depth < _MAX_DEPTH and all(_is_encrypted(part, devices, depth + 1) for part in below)
+
+
+def _upper(options: bytes) -> bytes:
+    said = next((one for one in options.split(b",") if one.startswith(_UPPER)), b"")
+    return unescaped(said.removeprefix(_UPPER))
 
 
 def unescaped(field: bytes) -> bytes:

@@ -78,7 +78,8 @@ class _Host:
 
     def stay(self) -> int:
         """Return how many objects the vault has and this host still owes to an archive."""
-        return sum(self.forwards.holds(row.spooled.object_id) for row in self.captures.spool.rows(State.OWED))
+        owed = (row.spooled.object_id for row in self.captures.spool.rows(State.OWED))
+        return sum(self.forwards.holds(each) and self.captures.receipts.holds(each) for each in owed)
 
     def put_in_order(self) -> Mapping[int, int]:
         """Do what an agent does at its start. Returns and raises like `Recovery.run`."""
@@ -174,7 +175,11 @@ def rescue_spool(folder: AgentFolder, old: AgentFolder, clock: Clock) -> Iterato
             journal=host.journal,
             moved=host.captures.moved,
         )
-        lying = HostSpool(dead.captures.spool, dead.captures.database).undelivered()
+        lying = (
+            one
+            for one in HostSpool(dead.captures.spool, dead.captures.database).undelivered()
+            if not dead.captures.receipts.holds(one.object_id)
+        )
         rescued = importer.rescue(dead.host_id, lying, dead.signers)
         left = dead.journal.waiting() + dead.captures.moved.records_waiting()
     yield f"{rescued.taken} objects of {dead.host_id} taken in, {rescued.held} here already or delivered"

@@ -29,7 +29,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Undelivered:
-    """One object that the vault does not have yet; `open` raises OSError or SpoolUnavailable."""
+    """One object that the vault may not have; `open` raises OSError or SpoolUnavailable."""
 
     object_id: ObjectId
     open: Callable[[], BufferedReader]
@@ -48,7 +48,9 @@ class Held:
 
 class LeavingSpool(Protocol):
     def undelivered(self) -> Iterator[Undelivered]:
-        """Yield what waits, oldest first, and then what was put aside. Raises SpoolUnavailable."""
+        """Yield what waits, oldest first, what was put aside, and what stayed for archives alone: of that, receipts say
+        whether the vault has it still. Raises SpoolUnavailable.
+        """
 
 
 class TakingSpool(Protocol):
@@ -69,7 +71,7 @@ class HostSpool:
         self._spool, self._database = spool, database
 
     def undelivered(self) -> Iterator[Undelivered]:
-        for state in (State.WAITING, State.PUT_ASIDE):
+        for state in (State.WAITING, State.PUT_ASIDE, State.OWED):
             for row in self._spool.rows(state):
                 yield Undelivered(row.spooled.object_id, partial(self._spool.open, row.spooled))
 

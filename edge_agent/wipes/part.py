@@ -81,6 +81,7 @@ class WipePart:
         self._clock, self._log, self._spread, self._look_s = clock, log, spread, look_s
         self.bell = bell
         self._seen = 0
+        self._had_policy = False
         self._told_again: set[tuple[str, int]] = set()
         self._unknown_there: set[tuple[str, int]] = set()  # told again by the next run of the agent
 
@@ -109,6 +110,7 @@ class WipePart:
         self._seen = self._outbox.changed()
         self._tell()
         policy = self._policy()
+        self._had_policy = policy is not None
         if (policy is None or policy.wipe is None) and self._is_inbox_empty():
             return
         answer = self._door.get(PATH)
@@ -123,7 +125,8 @@ class WipePart:
 
     def _wait(self, stop: threading.Event) -> None:
         policy = self._policy()
-        every_s = policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S
+        # One that came after we looked has not been acted by.
+        every_s = policy.pull_every_s if policy is not None and self._had_policy else _WITHOUT_POLICY_S
         until_s = time.monotonic() + every_s * (1 - _SPREAD * self._spread())
         while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
             if self.bell.sleep(left_s if self._is_inbox_empty() else min(left_s, self._look_s)):

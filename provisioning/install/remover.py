@@ -167,6 +167,7 @@ class Remover:
             "are put aside": status.put_aside,
             "brought here wait": sum(moved.objects for moved in status.moved),
             "wait for an archive": sum(route.waiting for route in status.routes),
+            "may be gone from the vault, which was restored": status.receipts_in_doubt,
         }
         named = [f"{count} images {what}" for what, count in waiting.items() if count]
         # A stop records itself, and there is nobody any more who delivers that.

@@ -11,6 +11,8 @@ from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statem
 
 # What a centre that gives a receipt out again names among the things that it reads.
 MEMBER = "receipts"
+# What it then calls, in its problem document, that it holds no such object.
+NOT_HELD = "NotHeld"
 
 
 def path_of(object_id: ObjectId) -> str:

@@ -236,7 +236,7 @@ class Centre:
 
     def receipt_of(self, object_id: str) -> tuple[int, bytes]:
         if object_id not in self.objects:
-            return 404, b"{}"
+            return 404, b'{"error":"NotHeld"}'
         parts = object_file.parse(BytesIO(self.objects[object_id]))
         receipt = Receipt(parts.binding.object_id, record_digest(parts.record), datetime(2026, 3, 1, tzinfo=UTC))
         return 200, sign_receipt(receipt, self.receipt_signer or self.receipts)

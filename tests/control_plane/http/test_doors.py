@@ -18,6 +18,7 @@ from shared.audit.record import GENESIS, StoredRecord, compose
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
+from shared.fleet.receipt import NOT_HELD
 from shared.signing import SoftwareSigner
 from tests.control_plane.http.conftest import Answer, Open
 from tests.shared.made import NOW
@@ -90,7 +91,7 @@ def test_a_host_is_told_that_an_object_is_not_held(door: Open, host: EnrolledHos
     context = host.identify(trusting(), host.answer.tls_certificate, host.tls)
 
     answer = door.hosts(context, "GET", f"/api/v1/objects/{'0' * 32}")
-    assert (answer.status, problem(answer)["error"]) == (404, "NotHeld")
+    assert (answer.status, problem(answer)["error"]) == (404, NOT_HELD)
 
 
 def test_audit_records_are_taken_as_json_and_packed(door: Open, host: EnrolledHost, trusting: Trusting) -> None:

@@ -9,7 +9,7 @@ import pytest
 from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import AuditUploader, RecordsLetGo
 from edge_agent.config import AgentFolder, load_identity
-from edge_agent.database import Database
+from edge_agent.database import Database, DatabaseUnavailable
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
 from shared.audit.events import Action, Event, Happening, Outcome
@@ -147,9 +147,18 @@ def test_a_centre_that_lost_what_it_had_confirmed_and_is_let_go_is_told_so_once_
     for _ in range(6):
         upload._journal.record(STARTED)
     upload.send_next()
-    told = list[int]()
-    vars(upload)["_on_loss"] = told.append
+    told, fails = list[int](), [True]
+
+    def on_loss(held: int) -> None:
+        if fails:
+            fails.pop()
+            raise DatabaseUnavailable("full")
+        told.append(held)
+
+    vars(upload)["_on_loss"] = on_loss
     del centre.audit[1:]
+    with pytest.raises(DatabaseUnavailable):
+        upload.is_behind()
     for ask in (upload.is_behind, upload.send_next, upload.is_behind):
         with pytest.raises(RecordsLetGo, match="lost records 2 to 3"):
             ask()

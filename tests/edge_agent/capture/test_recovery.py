@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,32 @@ def test_where_the_database_is_lost_everything_whole_is_captured_also_what_archi
     if is_lost:
         (record,) = host.records()
         assert "no archive gets it" in record.reason
+
+
+def test_where_the_database_is_lost_a_recovery_that_broke_off_is_taken_up_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vars(host.captures.entries)["_owe"] = lambda _connection, _forward: None
+    monkeypatch.setattr(Capture, "_second_wrap", lambda its, _: Forward(its._sealer.binding.object_id, ("pacs",), b""))
+    objects = [host.capture(bytes([n]) * 40_000, uid=f"1.2.{n}") for n in range(3)]
+    host.database.close()
+    for path in host.folder.glob("agent.sqlite*"):
+        path.unlink()
+    host.open()
+    enter, entered = host.captures.entries.enter, list[object]()
+
+    def enter_one(images: Any) -> None:
+        if entered:
+            raise DatabaseUnavailable("the power went")
+        entered.extend(images)
+        enter(images)
+
+    vars(host.captures.entries)["enter"] = enter_one
+    with pytest.raises(DatabaseUnavailable):
+        host.recover()
+    started_again(host)
+
+    assert [spooled.object_id for spooled in host.spool.everything()] == objects
 
 
 def torn_at(entry_bytes: int) -> list[int]:

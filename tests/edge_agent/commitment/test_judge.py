@@ -36,6 +36,10 @@ SECOND = timedelta(seconds=1)
         ([Held(CT, receipted=True), Held(CT, receipted=False)], True, Verdict.WAITS),
         ([Held(CT, receipted=True), Held("1.2.9", receipted=False)], True, Verdict.WAITS),
         ([Held(CT, receipted=True), Held(CT, receipted=True)], False, Verdict.COMMITTED),
+        ([Held(CT, receipted=False, lost=True)], False, Verdict.WAITS),
+        ([Held(CT, receipted=False, lost=True)], True, Verdict.UNKNOWN),
+        ([Held(CT, receipted=True), Held(CT, receipted=False, lost=True)], False, Verdict.WAITS),
+        ([Held(CT, receipted=True), Held(CT, receipted=False, lost=True)], True, Verdict.UNKNOWN),
     ],
 )
 def test_committed_is_only_what_the_vault_holds_whole(held: list[Held], is_final: bool, expected: Verdict) -> None:

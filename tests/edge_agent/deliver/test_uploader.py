@@ -1,6 +1,7 @@
 """Delivery: oldest first, and nothing leaves the spool without the vault's receipt."""
 
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,17 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader, UnreadableReceipt
-from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import State
-from shared.audit.events import Event
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.fleet.receipt import MEMBER, Receipt
 from shared.identity import ObjectId
 from shared.signing import SoftwareSigner, WrongSigner
 from tests.fakes.centre import Centre, open_object
 from tests.fakes.host import Host
+from tests.threads import in_thread
 
 
 @pytest.fixture
@@ -223,6 +225,20 @@ def test_what_is_sent_again_while_it_is_in_doubt_is_kept(centre: Centre, host: H
     assert host.spool.waiting() == 1
 
 
+def test_where_the_records_of_what_it_lost_are_let_go_every_receipt_is_in_doubt(host: Host, door: HttpsDoor) -> None:
+    deliver, early = uploader(host, door), host.capture()
+    deliver.deliver_oldest()
+    held = host.journal.head().seq - 1
+    vars(host.journal)["_most_confirmed"] = 2
+    for _ in range(3):
+        host.journal.acknowledge(host.journal.record(Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS)))
+    assert held + 1 < host.journal.oldest()
+    before = host.captures.receipts.holds(early)
+    host.captures.doubt_after(held)
+
+    assert (before, host.captures.receipts.holds(early)) == (True, False)
+
+
 def test_what_is_still_here_for_an_archive_stays_while_in_doubt_and_is_delivered_again(
     centre: Centre, host: Host, door: HttpsDoor
 ) -> None:
@@ -243,15 +259,71 @@ def test_what_is_still_here_for_an_archive_stays_while_in_doubt_and_is_delivered
     assert not host.spool.holds(lost)
 
 
-def test_a_forged_receipt_ends_no_doubt(centre: Centre, host: Host, door: HttpsDoor) -> None:
+def test_a_forged_receipt_ends_no_doubt_and_is_recorded_once(centre: Centre, host: Host, door: HttpsDoor) -> None:
     deliver, doubted = uploader(host, door), host.capture()
     deliver.deliver_oldest()
     host.captures.doubt_after(0)
     centre.receipt_signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
 
-    with pytest.raises(WrongSigner):
-        deliver.ask_about_doubted()
+    assert [deliver.ask_about_doubted() for _ in range(2)] == [False, False]
     assert not host.captures.receipts.holds(doubted)
+    assert host.events().count(Event.DELIVERY_REFUSED) == 1
+
+
+def test_what_is_no_receipt_holds_up_no_other_doubt(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    deliver = uploader(host, door)
+    objects = [host.capture(bytes([n]), uid=f"1.2.{n}") for n in range(3)]
+    for _ in objects:
+        deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+    (first, _), *_ = host.captures.receipts.doubted(3)
+    good = centre.receipt_of
+    vars(centre)["receipt_of"] = lambda name: (200, b"no receipt") if name == str(first) else good(name)
+    woken = list[bool]()
+    host.captures.receipts.on_receipt(lambda: woken.append(True))
+    vars(deliver)["_receipts"] = host.captures.receipts
+
+    assert [deliver.ask_about_doubted() for _ in range(2)] == [True, False]
+    assert [name for name in objects if not host.captures.receipts.holds(name)] == [first]
+    assert woken == [True]
+
+
+@pytest.mark.parametrize(
+    "answer, error", [((404, b"{}"), DoorUnavailable), ((405, b"{}"), DoorRefused)], ids=["no such path", "no GET"]
+)
+def test_an_answer_of_who_does_not_know_the_question_voids_no_receipt(
+    centre: Centre, host: Host, door: HttpsDoor, answer: tuple[int, bytes], error: type[Exception]
+) -> None:
+    deliver = uploader(host, door)
+    host.capture()
+    deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+    vars(centre)["receipt_of"] = lambda _name: answer
+
+    with pytest.raises(error):
+        deliver.ask_about_doubted()
+    assert len(host.captures.receipts.doubted(2)) == 1
+    assert Event.DELIVERY_REFUSED not in host.events()
+
+
+def test_a_question_that_is_refused_ends_no_delivery(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    deliver, doubted = uploader(host, door, spread=lambda: 0.0), str(host.capture())
+    deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+    good, asked = centre.receipt_of, threading.Event()
+
+    def answer(name: str) -> tuple[int, bytes]:
+        if name != doubted:
+            return good(name)
+        asked.set()
+        return 405, b"{}"
+
+    vars(centre)["receipt_of"] = answer
+    with in_thread(deliver, deliver.bell.ring):
+        assert asked.wait(30)
+        later = str(host.capture(uid="1.2.9"))
+        deliver.bell.ring()
+        centre.wait_for(lambda: later in centre.objects)
 
 
 def test_a_centre_of_before_is_not_asked_and_nothing_of_it_is_called_safe(

@@ -25,6 +25,8 @@ MOUNTINFO = rb"""21 1 253:1 / / rw,relatime shared:1 - ext4 /dev/mapper/vg-root 
 38 21 0:48 / /srv/plain rw,relatime - tmpfs tmpfs rw
 39 38 8:2 / /srv/plain rw,relatime - ext4 /dev/sda2 rw
 40 21 259:5 / /srv/part rw,relatime - ext4 /dev/md0p1 rw
+42 21 0:50 / /srv/live rw,relatime - overlay overlay rw,lowerdir=/a,upperdir=/run/live/rw,workdir=/run/live/work
+43 21 0:51 / /srv/kept rw,relatime - overlay overlay rw,lowerdir=/a,upperdir=/srv/raid/rw,workdir=/srv/raid/work
 41 21 0:49 / /srv/btrfs rw,relatime - btrfs /dev/sdc rw
 garbage
 """
@@ -75,6 +77,8 @@ def sys(tmp_path: Path) -> Path:
         (b"/srv/share/ct", "unknown"),
         (b"/srv/nfs", "unknown"),
         (b"/srv/over", "unknown"),
+        (b"/srv/live", "memory"),  # what is written over a read-only image ends there
+        (b"/srv/kept", "unknown"),
         (b"/srv/btrfs", "unknown"),
         (b"/media/EXPORT DISK/ct", "plain disk"),
         (b"/srv/plain/ct", "plain disk"),  # the disk lies over the tmpfs

@@ -19,12 +19,14 @@ from edge_agent.audit.journal import Journal
 from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
+from edge_agent.deliver.receipts import Receipts
 from edge_agent.enrol.enroller import enrol
 from edge_agent.forward.queue import Forward, ForwardQueue
 from edge_agent.spool.catalogue import read_counts
 from edge_agent.spool.spool import Spool
 from provisioning.demo.processes import wait_until
 from shared.audit.events import Event
+from shared.fleet.receipt import Receipt
 from tests.edge_agent.moving.carrying import flip, object_files
 from tests.edge_agent.test_agent import IDENTITIES, IMAGES, running, send, wait_for_listener
 from tests.fakes.centre import Centre
@@ -205,6 +207,7 @@ def test_an_export_says_how_many_images_an_archive_is_owed_and_which_of_them_sta
                 owed = Forward(spooled.object_id, ("PACS",), b"box")
                 ForwardQueue(database, journal, host_id, clock).add(connection, owed)
             held.keep_owed(connection, spooled)
+            Receipts(database).keep(Receipt(spooled.object_id, bytes(32), clock.now()), b"signed")
 
     assert spool("export", old, tmp_path / "stick") == 0
     told = capsys.readouterr().out

@@ -59,6 +59,21 @@ def test_what_was_put_aside_comes_too_and_what_the_vault_has_does_not(old: Carri
     assert list(object_files(stick)) == [waiting, put_aside]
 
 
+def test_what_stayed_for_an_archive_comes_where_the_vault_may_have_lost_it(old: Carrier, stick: Path) -> None:
+    held, doubted = old.capture(b"\x01"), old.capture(b"\x02")
+    receipts = old.host.captures.receipts
+    with old.host.database.transaction() as connection:
+        for spooled in old.host.spool.everything():
+            receipts.keep(Receipt(spooled.object_id, bytes(32), old.host.clock.now()), b"signed")
+            old.host.spool.keep_owed(connection, spooled)
+    receipts.doubt([str(doubted)])
+
+    old.export(stick)
+
+    assert held not in object_files(stick)
+    assert list(object_files(stick)) == [doubted]
+
+
 def test_the_manifest_is_signed_and_its_lists_name_every_file(old: Carrier, stick: Path) -> None:
     old.capture()
 

@@ -11,10 +11,13 @@ from edge_agent.__main__ import main
 from edge_agent.audit.journal import Journal
 from edge_agent.config import AgentFolder, load_enrolment
 from edge_agent.database import Database
+from edge_agent.deliver.receipts import Receipts
 from edge_agent.enrol.enroller import enrol
 from edge_agent.host_keys.tpm import TpmVault
+from edge_agent.spool.spool import Spool
 from shared.audit.events import Event, Outcome
 from shared.audit.record import AuditRecord
+from shared.fleet.receipt import Receipt
 from tests.edge_agent.moving.test_commands import opened, waiting
 from tests.edge_agent.test_agent import IMAGES, running, send, wait_for_listener
 from tests.fakes.centre import Centre
@@ -95,6 +98,23 @@ def test_what_a_host_captured_outlives_its_keys(
     assert waiting(new) == waiting(old)
     (record,) = imports(new)
     assert (record.outcome, record.what[0].name) == (Outcome.SUCCESS, str(source))
+
+
+def test_what_stayed_for_an_archive_is_rescued_only_where_the_vault_may_have_lost_it(
+    old: AgentFolder, new: AgentFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Database(old.database)) as database, database.transaction() as connection:
+        spool, receipts = Spool(old.spool, database), Receipts(database)
+        doubted, *others = spool.everything()
+        for spooled in (doubted, *others):
+            receipts.keep(Receipt(spooled.object_id, bytes(32), FakeClock().now()), b"signed")
+            spool.keep_owed(connection, spooled)
+        receipts.doubt([str(doubted.object_id)])
+
+    assert rescue(new, old) == 0
+    assert "\n1 objects of " in "\n" + capsys.readouterr().out
+    with opened(new) as spool:
+        assert [spooled.object_id for spooled in spool.everything()] == [doubted.object_id]
 
 
 def test_a_second_time_takes_in_nothing_twice(

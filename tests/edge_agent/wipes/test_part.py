@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -64,22 +66,30 @@ class Bench:
         return file
 
     def exchange(self) -> None:
+        with contextlib.closing(self._door()) as door:
+            self.part(door, lambda: self.policy, Bell()).exchange()
+
+    def run(self, policy: Callable[[], PolicyDocument | None], bell: Bell, stop: threading.Event) -> None:
+        self.part(self._door(), policy, bell).run(stop)
+
+    def part(self, door: HttpsDoor, policy: Callable[[], PolicyDocument | None], bell: Bell) -> WipePart:
+        return WipePart(
+            door,
+            TicketInbox(self.inbox, self.host.log),
+            WipeOutbox(self.out),
+            WipeStore(self.host.database),
+            host_id=self.host.host_id,
+            policy=policy,
+            journal=self.host.journal,
+            database=self.host.database,
+            clock=self.host.clock,
+            log=self.host.log,
+            bell=bell,
+        )
+
+    def _door(self) -> HttpsDoor:
         host, port = self.centre.host_door.server_address[:2]
-        door = HttpsDoor(str(host), int(port), verified_context(self.enrolled.ca, self.enrolled.tls))
-        with contextlib.closing(door):
-            WipePart(
-                door,
-                TicketInbox(self.inbox, self.host.log),
-                WipeOutbox(self.out),
-                WipeStore(self.host.database),
-                host_id=self.host.host_id,
-                policy=lambda: self.policy,
-                journal=self.host.journal,
-                database=self.host.database,
-                clock=self.host.clock,
-                log=self.host.log,
-                bell=Bell(),
-            ).exchange()
+        return HttpsDoor(str(host), int(port), verified_context(self.enrolled.ca, self.enrolled.tls))
 
     def tickets(self) -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in self.inbox.glob("*.ticket")}
@@ -124,6 +134,23 @@ def test_without_a_section_on_wipes_nothing_is_asked_and_what_was_there_is_taken
     assert idle == []
     assert bench.tickets() == {}
     assert [one for one in bench.centre.requests if "wipes" in one] == ["GET /api/v1/wipes"] * 2
+
+
+def test_a_first_policy_that_comes_while_it_looks_is_acted_by_soon(bench: Bench) -> None:
+    stop, asleep_s = threading.Event(), list[float | None]()
+
+    class StopsThen(Bell):
+        def sleep(self, timeout_s: float | None = None) -> bool:
+            asleep_s.append(timeout_s)
+            stop.set()
+            return True
+
+    came: list[PolicyDocument | None] = [None]
+    bench.run(lambda: came.pop(0) if came else bench.policy, StopsThen(), stop)
+
+    assert bench.policy is not None
+    assert len(asleep_s) == 1
+    assert 0 < (asleep_s[0] or 0) <= 60 < bench.policy.pull_every_s / 2
 
 
 def test_notes_are_records_of_the_journal_and_go_to_the_centre_once_and_in_order(bench: Bench) -> None:

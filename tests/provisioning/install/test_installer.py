@@ -468,6 +468,22 @@ def test_a_spool_that_cannot_be_read_is_not_erased(root: Path, enrolled: AgentFo
     assert enrolled.config.is_file()
 
 
+def test_what_a_restored_vault_was_not_asked_about_yet_is_not_erased(
+    root: Path, enrolled: AgentFolder, centre: Centre
+) -> None:
+    centre.publish(1)
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        assert send(agent, IMAGES[0]) == 0
+        centre.wait_for(lambda: len(centre.objects) == 1)
+        assert wait_until(lambda: read_status(enrolled).audit_waiting == 0, 60) is not None
+        agent.captures.receipts.doubt_all()
+
+    with pytest.raises(ImagesWait, match="1 images may be gone from the vault"):
+        Remover(root).apply(Erasing(identity=True))
+    assert enrolled.config.is_file()
+
+
 def test_a_spool_whose_database_is_gone_is_not_erased(root: Path, enrolled: AgentFolder) -> None:
     (enrolled.spool / "segments").mkdir(parents=True)
 

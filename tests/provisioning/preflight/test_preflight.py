@@ -86,6 +86,8 @@ def _written(name: str, text: str) -> Callable[[Path], object]:
         ("disk-encryption", _written("proc/self/mountinfo", "29 1 0:42 / / rw - overlay none rw\n"),
          Verdict.NOT_EVALUATED),
         ("free-space", _written("proc/self/mountinfo", "29 1 0:42 / / rw - tmpfs none rw\n"), Verdict.FAIL),
+        ("free-space", _written("proc/self/mountinfo", "29 1 0:42 / / rw - overlay none rw,upperdir=/run/rw\n"
+                                "30 29 0:43 / /run rw - tmpfs none rw\n"), Verdict.FAIL),
         ("swap-encryption", _removed("proc/swaps"), Verdict.NOT_EVALUATED),
         ("swap-encryption", _written("proc/swaps", "Filename\n/nowhere/swap file 1 0 -2\n"), Verdict.NOT_EVALUATED),
         ("memory", _written("proc/meminfo", "MemTotal: 512000 kB\nMemAvailable: 400000 kB\n"), Verdict.FAIL),
