@@ -31,7 +31,8 @@ from provisioning.install.local import LocalFiles
 from provisioning.install.remover import Erasing, ImagesWait, Remover
 from provisioning.install.system import ProgramFailed, SystemBelow
 from provisioning.install.wanted import FOLDERS_DROP_IN, SIDECAR_DROP_IN, NoWayToDeny
-from tests.edge_agent.test_agent import IMAGES, running, send, wait_for_listener
+from shared.audit.events import Event
+from tests.edge_agent.test_agent import IMAGES, events, running, send, wait_for_listener
 from tests.fakes.centre import Centre
 from tests.fakes.log import MemoryLog
 from tests.provisioning.install.conftest import accounts, installer, tree
@@ -404,7 +405,8 @@ def test_an_image_that_nobody_else_has_is_never_erased(root: Path, enrolled: Age
     install(root)
     centre.vault_status = 0
     with running(enrolled, MemoryLog()):
-        centre.wait_for(lambda: len(centre.objects) == 1)
+        # That it is delivered is a record too, which comes after the receipt.
+        centre.wait_for(lambda: Event.IMAGE_DELIVERED in events(centre))
         assert wait_until(lambda: read_status(enrolled).audit_waiting == 0, 60) is not None
     assert Remover(root).apply(Erasing(identity=True)) == []
     assert not (root / DATA).exists()

@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 
@@ -55,8 +55,9 @@ class Machine:
         while not condition():
             assert begun.poll() is None, "dpkg ended before it could be killed"
         for process in psutil.Process(begun.pid).children(recursive=True):
-            if "systemctl" not in " ".join(process.cmdline()):  # what it asks for is done by another process
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                if "systemctl" not in " ".join(process.cmdline()):  # what it asks for is done by another process
+                    process.kill()
         begun.wait()
 
     def done(self, *command: str) -> str:
