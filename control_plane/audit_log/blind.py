@@ -116,8 +116,9 @@ class _Walk:
                         continue
                     wanted += [(token.attribute.value, token.value, entry) for token in tokens]
                 if not all_there(self._session, "audit_tokens", _TOKEN, wanted):
-                    lost = next(one for one in wanted if not all_there(self._session, "audit_tokens", _TOKEN, [one]))
-                    yield _Fault(int(str(lost[2])), "whoever asks for a patient or study that it is about misses it")
+                    lost = {one[2] for one in wanted if not all_there(self._session, "audit_tokens", _TOKEN, [one])}
+                    for number in sorted(int(str(one)) for one in lost):
+                        yield _Fault(number, "whoever asks for a patient or study that it is about misses it")
 
     def images(self) -> Iterator[_Fault]:
         with self._session.execute(
@@ -138,7 +139,7 @@ class _Walk:
         stored = and_(AuditSubject.kind == "object", AuditSubject.event == Event.OBJECT_STORED.value)
         gone = select(AuditSubject.name).outerjoin(Object, Object.object_id == AuditSubject.name)
         gone = gone.where(stored, AuditSubject.source == CONTROL_PLANE, Object.object_id.is_(None))
-        for name in self._session.scalars(gone.limit(1)):
+        for name in self._session.scalars(gone.execution_options(yield_per=_AT_ONCE)):
             yield _Fault(None, f"image {name}: a record says that it was stored, and it is not held; nobody finds it")
 
     def _asked_for(self, entry: int, stored: StoredRecord) -> Sequence[Token]:

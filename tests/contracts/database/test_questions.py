@@ -202,6 +202,19 @@ def test_what_is_hidden_behind_a_record_that_does_not_hold_is_counted(bench: Ben
     assert bench.reading.verify(AUDITOR)[BLIND_INDEX].why.endswith("; and 1 more")
 
 
+def test_each_record_that_is_hidden_is_counted(bench: Bench) -> None:
+    told(bench)
+    for _ in range(3):
+        bench.asking.who_touched(AUDITOR, PATIENT)
+    hidden = [row.entry for row in bench.rows("SELECT DISTINCT entry FROM audit_tokens ORDER BY entry")]
+    bench.sql("DELETE FROM audit_tokens")
+
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert len(hidden) >= 3
+    assert found.first_bad == hidden[0]
+    assert found.why.endswith(f"; and {len(hidden) - 1} more")
+
+
 _HIDES = "DELETE FROM audit_names WHERE name = 'A. Admin';"
 TRIGGERS = {
     "sqlite": [f"CREATE TRIGGER hide AFTER INSERT ON audit_records BEGIN {_HIDES} END"],
