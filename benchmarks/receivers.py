@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
-AE_TITLE, MAX_PDU_BYTES = "BENCH", 131_072
+AE_TITLE = "BENCH"
+LARGEST_PDU_BYTES = 131_072
+"""The largest that DCMTK sends and takes. As shipped it and Orthanc take 16 KiB."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,16 @@ class Ours(Receiver):
         return sum(1 for head in heads if head is not None and head.object_bytes >= image_bytes)
 
 
-class StoreScp(Receiver):
+class _Peer(Receiver):
+    """Another's receiver, as shipped or told to take PDUs of `pdu_bytes`."""
+
+    def __init__(self, pdu_bytes: int | None = None) -> None:
+        self.pdu_bytes = pdu_bytes
+        if pdu_bytes is not None:
+            self.name = f"{self.name}, PDUs of {pdu_bytes >> 10} KiB"
+
+
+class StoreScp(_Peer):
     name, what = "storescp", "plain files, nothing synced"
 
     def command(self, port: int, out: Path, setting: Setting) -> list[str]:
@@ -69,10 +80,11 @@ class StoreScp(Receiver):
         if setting.tls is not None:
             key, certificate, ca = (str(setting.tls / name) for name in ("server.key", "server.pem", "ca.pem"))
             tls = ["+tls", key, certificate, "+cf", ca, "--require-peer-cert"]
-        return ["storescp", *fork, *tls, "--max-pdu", str(MAX_PDU_BYTES), "--output-directory", str(out), str(port)]
+        pdu = ["--max-pdu", str(self.pdu_bytes)] if self.pdu_bytes else []
+        return ["storescp", *fork, *tls, *pdu, "--output-directory", str(out), str(port)]
 
 
-class Orthanc(Receiver):
+class Orthanc(_Peer):
     name, what = "Orthanc", "stored and indexed"
 
     def command(self, port: int, out: Path, setting: Setting) -> list[str]:
@@ -83,9 +95,10 @@ class Orthanc(Receiver):
             "HttpServerEnabled": False,
             "DicomAlwaysAllowStore": True,
             "DicomCheckCalledAet": False,
-            "MaximumPduLength": MAX_PDU_BYTES,
             "Plugins": [],
         }
+        if self.pdu_bytes:
+            configuration["MaximumPduLength"] = self.pdu_bytes
         if setting.tls is not None:
             configuration |= {
                 "DicomTlsEnabled": True,
@@ -119,7 +132,7 @@ def receiving(receiver: Receiver, port: int, out: Path, setting: Setting) -> Ite
             sleep(0.02)
         yield process
     finally:
-        process.terminate() if receiver.name == "Orthanc" else process.kill()
+        process.terminate() if isinstance(receiver, Orthanc) else process.kill()
         process.wait()
 
 
