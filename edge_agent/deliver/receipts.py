@@ -15,6 +15,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS receipt (object TEXT PRIMARY KEY, signed BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS receipt_in_doubt (object TEXT PRIMARY KEY) STRICT;
 """
+# CROSS: the table that has few rows, or none, is the one that is walked.
+_DOUBTED = "SELECT object, signed FROM receipt_in_doubt CROSS JOIN receipt USING (object) WHERE object"
 _HELD = "FROM receipt WHERE object = ? AND object NOT IN (SELECT object FROM receipt_in_doubt)"
 
 
@@ -58,10 +60,13 @@ class Receipts:
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO receipt_in_doubt SELECT object FROM receipt")
 
-    def doubted(self, most: int) -> list[tuple[ObjectId, bytes]]:
-        """Return objects whose receipts are in doubt, each with the SHA-256 of its capture record."""
-        rows = self._database.read("SELECT object, signed FROM receipt_in_doubt JOIN receipt USING (object) LIMIT ?",
-                                   (most,))  # fmt: skip
+    def doubted(self, most: int, behind: str = "") -> list[tuple[ObjectId, bytes]]:
+        """Return objects whose receipts are in doubt, each with the SHA-256 of its capture record.
+
+        They come by their ids, from the one behind `behind` on and after the last one from the first.
+        """
+        rows = self._database.read(f"{_DOUBTED} > ? ORDER BY object LIMIT ?", (behind, most))
+        rows += self._database.read(f"{_DOUBTED} <= ? ORDER BY object LIMIT ?", (behind, most - len(rows)))
         return [(ObjectId.parse(name), _record_in(signed)) for name, signed in rows]
 
     def forget(self, object_id: ObjectId) -> None:

@@ -125,6 +125,7 @@ class DeliveryUploader:
         self._rests: dict[HostId, _Rest] = {}  # until when nothing of a host is tried, by our own clock
         self._look_s = 0.0  # when to look again at what is only to be let go of, by our own clock
         self._passed, self._pass_again_s = 0, 0.0  # up to which number everything is left alone, and until when
+        self._asked_last = ""  # the object whose receipt was in doubt and asked for last
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
 
@@ -209,12 +210,13 @@ class DeliveryUploader:
         """Ask the vault about some of the receipts that are in doubt; return whether any is not any more.
 
         What it does not hold any more is captured anew when it is sent again, and delivered again where it is still
-        here. An answer that is no receipt of the vault ends no doubt, and holds up nobody. Raises Unavailable of some
-        kind, DoorRefused.
+        here. An answer that is no receipt of the vault ends no doubt, and holds up nobody: who was asked is asked again
+        when all others were. Raises Unavailable of some kind, DoorRefused.
         """
-        doubted = self._receipts.doubted(_ASKED_AT_ONCE) if self._reads(MEMBER) else []
+        doubted = self._receipts.doubted(_ASKED_AT_ONCE, self._asked_last) if self._reads(MEMBER) else []
         in_doubt = 0
         for object_id, record_sha256 in doubted:
+            self._asked_last = str(object_id)
             answer = self._door.get(path_of(object_id))
             # Its own word and not the status alone, which says so too of a path that nobody serves.
             if answer.status == _NOT_FOUND and problem(answer).get("error") == NOT_HELD:
