@@ -40,6 +40,7 @@ from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, evidence_key, load_enrolment, load_identity
 from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, STOCK, Courtesy, Pace, Yields
 from edge_agent.database import Database
+from edge_agent.deliver.losses import Losses
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.claiming import Claiming
 from edge_agent.enrol.evidence import EvidenceRenewal
@@ -218,6 +219,9 @@ class Agent:
         self._dicom_key = OpenedKey(keys, KeyName.DICOM)
         self._interception = Interception(self.database, self.journal, self._host_id)
         self._commitments = CommitmentStore(self.database, self._random)
+        self._losses = Losses(
+            self.database, self.captures.receipts, self._commitments.reconsider, self._bells.delivery.ring, self._log
+        )
 
     def _make_parts(self, encryptor: EncryptorFactory) -> list[Part]:
         """Make what runs, in the order in which it is stopped: nothing new comes in before the rest is put down."""
@@ -588,6 +592,7 @@ class Agent:
             log=self._log,
             bell=self._bells.delivery,
             reads=self._centre_reads.knows,
+            lost=self._losses.take_without_receipt,
             brought=self.captures.moved,
             yields=self._yielding(DELIVERY),
         )
@@ -705,6 +710,7 @@ class Agent:
     def _on_answer(self, path: str, answer: Answer) -> None:
         self._centre_reads.heard(answer)
         self._centre_says.heard(path, answer)
+        self._losses.heard(answer)
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
         with in_memory(self._identity.tls) as file:

@@ -1,7 +1,7 @@
 """The vault's receipts, kept: with one in hand an object may leave the spool.
 
-A vault that was put back to an older state may have lost what it answered for. Its receipts from the time that is
-missing are in doubt until it has said which of them still hold; meanwhile nobody is told that such an image is safe.
+A vault that was put back to an older state may have lost what it answered for, and one that says so has. Such receipts
+are in doubt until it has said which of them still hold; meanwhile nobody is told that such an image is safe.
 """
 
 from collections.abc import Callable, Iterable
@@ -48,13 +48,14 @@ class Receipts:
         """Return whether the vault answers for an object, or did and was not asked again yet."""
         return bool(self._database.read("SELECT 1 FROM receipt WHERE object = ?", (str(object_id),)))
 
-    def doubt(self, objects: Iterable[str]) -> None:
-        """Doubt the receipts of these, as far as there are any."""
+    def doubt(self, objects: Iterable[str]) -> bool:
+        """Doubt the receipts of these, as far as there are any; return whether any was not in doubt before."""
         with self._database.transaction() as connection:
-            connection.executemany(
+            doubted = connection.executemany(
                 "INSERT OR IGNORE INTO receipt_in_doubt SELECT object FROM receipt WHERE object = ?",
                 ((name,) for name in objects),
             )
+        return doubted.rowcount > 0
 
     def doubt_all(self) -> None:
         with self._database.transaction() as connection:

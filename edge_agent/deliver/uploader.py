@@ -8,7 +8,7 @@ import io
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
@@ -91,7 +91,8 @@ class DeliveryUploader:
     """A part of the agent: sends whenever something waits, and holds back when the vault does not answer.
 
     `is_owed` says whether this host still owes an object to an archive, so that it stays although the vault has it;
-    `reads` whether the centre named something among what it reads.
+    `reads` whether the centre named something among what it reads; `lost` gives, once, what it says it lost and of
+    which no receipt is here.
     """
 
     name = "delivery"
@@ -111,6 +112,7 @@ class DeliveryUploader:
         bell: Bell,
         brought: Brought,
         reads: Callable[[str], bool] = lambda _member: False,
+        lost: Callable[[], Iterable[ObjectId]] = tuple,
         yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
@@ -118,7 +120,7 @@ class DeliveryUploader:
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
-        self._is_owed, self._reads, self._yields = is_owed, reads, yields
+        self._is_owed, self._reads, self._lost, self._yields = is_owed, reads, lost, yields
         self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
         self._brought = brought
@@ -213,6 +215,8 @@ class DeliveryUploader:
         here. An answer that is no receipt of the vault ends no doubt, and holds up nobody: who was asked is asked again
         when all others were. Raises Unavailable of some kind, DoorRefused.
         """
+        for object_id in self._lost():
+            self._door.get(path_of(object_id))  # nothing is taken back; by the question the centre knows that we know
         doubted = self._receipts.doubted(_ASKED_AT_ONCE, self._asked_last) if self._reads(MEMBER) else []
         in_doubt = 0
         for object_id, record_sha256 in doubted:
