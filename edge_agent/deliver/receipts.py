@@ -17,6 +17,12 @@ CREATE TABLE IF NOT EXISTS receipt_in_doubt (object TEXT PRIMARY KEY) STRICT;
 """
 # CROSS: the table that has few rows, or none, is the one that is walked.
 _DOUBTED = "SELECT object, signed FROM receipt_in_doubt CROSS JOIN receipt USING (object) WHERE object"
+# Their order is that in which the vault first answered for them; no clock of this host's is asked.
+_OLD = """
+SELECT object FROM receipt WHERE rowid <= (SELECT max(rowid) FROM receipt) - ?
+    AND object NOT IN (SELECT object FROM receipt_in_doubt) AND object NOT IN (SELECT object FROM spooled)
+ORDER BY rowid LIMIT ?
+"""
 _HELD = "FROM receipt WHERE object = ? AND object NOT IN (SELECT object FROM receipt_in_doubt)"
 
 
@@ -37,7 +43,10 @@ class Receipts:
     def keep(self, receipt: Receipt, signed: bytes) -> None:
         """Raises DatabaseUnavailable."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO receipt VALUES (?, ?)", (str(receipt.object_id), signed))
+            connection.execute(
+                "INSERT INTO receipt VALUES (?, ?) ON CONFLICT DO UPDATE SET signed = excluded.signed",
+                (str(receipt.object_id), signed),
+            )
             connection.execute("DELETE FROM receipt_in_doubt WHERE object = ?", (str(receipt.object_id),))
 
     def holds(self, object_id: ObjectId) -> bool:
@@ -70,8 +79,15 @@ class Receipts:
         rows += self._database.read(f"{_DOUBTED} <= ? ORDER BY object LIMIT ?", (behind, most - len(rows)))
         return [(ObjectId.parse(name), _record_in(signed)) for name, signed in rows]
 
+    def old(self, newest: int, most: int) -> list[ObjectId]:
+        """Return up to `most` objects, oldest first, behind the `newest` that the vault answered for last.
+
+        None that is in the spool's catalogue or in doubt.
+        """
+        return [ObjectId.parse(name) for (name,) in self._database.read(_OLD, (newest, most))]
+
     def forget(self, object_id: ObjectId) -> None:
-        """The vault does not hold the object any more."""
+        """The vault does not hold the object any more, or it is too long ago to be asked for."""
         with self._database.transaction() as connection:
             for table in ("receipt", "receipt_in_doubt"):
                 connection.execute(f"DELETE FROM {table} WHERE object = ?", (str(object_id),))  # noqa: S608  ours

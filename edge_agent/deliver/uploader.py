@@ -92,7 +92,7 @@ class DeliveryUploader:
 
     `is_owed` says whether this host still owes an object to an archive, so that it stays although the vault has it;
     `reads` whether the centre named something among what it reads; `lost` gives, once, what it says it lost and of
-    which no receipt is here.
+    which no receipt is here; `forget_old` lets go of what is remembered of images that were delivered long ago.
     """
 
     name = "delivery"
@@ -113,6 +113,7 @@ class DeliveryUploader:
         brought: Brought,
         reads: Callable[[str], bool] = lambda _member: False,
         lost: Callable[[], Iterable[ObjectId]] = tuple,
+        forget_old: Callable[[], None] = lambda: None,
         yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
@@ -123,7 +124,7 @@ class DeliveryUploader:
         self._is_owed, self._reads, self._lost, self._yields = is_owed, reads, lost, yields
         self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
-        self._brought = brought
+        self._brought, self._forget_old = brought, forget_old
         self._rests: dict[HostId, _Rest] = {}  # until when nothing of a host is tried, by our own clock
         self._look_s = 0.0  # when to look again at what is only to be let go of, by our own clock
         self._passed, self._pass_again_s = 0, 0.0  # up to which number everything is left alone, and until when
@@ -138,6 +139,7 @@ class DeliveryUploader:
                 if self._monotonic() >= self._look_s:
                     self.let_go_of_what_is_owed_no_more()
                     self.let_go_of_what_was_discarded()
+                    self._forget_old()
                     # All that is owed is gone through: with an archive away for days not once for each image.
                     self._look_s = self._monotonic() + self._look_again_s
                 self._yields(stop)
