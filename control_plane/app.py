@@ -111,6 +111,7 @@ from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
+from control_plane.vault.losses import Losses
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
@@ -421,6 +422,7 @@ class ControlPlane:
             wipes=self._wipes.orders,
             wipe_intake=self._wipes.intake,
             gathering=self._gathering,
+            losses=self._losses(),
         )
 
     def _make_vault_intake(self) -> VaultIntake:
@@ -436,6 +438,7 @@ class ControlPlane:
             self._settings.folders.incoming,
             RouteIntake(self._verified, self._route_queue, self._routes.wake),
             self._moves,
+            self._losses(),
         )
 
     def _make_self_tests(self) -> SelfTestDesk:
@@ -597,7 +600,11 @@ class ControlPlane:
             self._journal,
             AuditProof(self._database, self._evidence),
             self._conflicts(),
+            self._losses(),
         )
+
+    def _losses(self) -> Losses:
+        return Losses(self._database, self._journal, self._clock)
 
     def _conflicts(self) -> Conflicts:
         return Conflicts(self._database, self._evidence)

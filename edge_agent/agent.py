@@ -40,6 +40,7 @@ from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, evidence_key, load_enrolment, load_identity
 from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, STOCK, Courtesy, Pace, Yields
 from edge_agent.database import Database
+from edge_agent.deliver.losses import Losses
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.claiming import Claiming
 from edge_agent.enrol.evidence import EvidenceRenewal
@@ -104,6 +105,7 @@ from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
 from shared.policy.routes import Peer
+from shared.sealing.binding import hash_sop_instance
 from shared.sealing.seal import EncryptorFactory
 
 
@@ -218,6 +220,10 @@ class Agent:
         self._dicom_key = OpenedKey(keys, KeyName.DICOM)
         self._interception = Interception(self.database, self.journal, self._host_id)
         self._commitments = CommitmentStore(self.database, self._random)
+        self._ledger = Ledger(self.database, self._identity.config.sop_hash_key)
+        self._losses = Losses(
+            self.database, self.captures.receipts, self._commitments.reconsider, self._bells.delivery.ring, self._log
+        )
 
     def _make_parts(self, encryptor: EncryptorFactory) -> list[Part]:
         """Make what runs, in the order in which it is stopped: nothing new comes in before the rest is put down."""
@@ -375,15 +381,14 @@ class Agent:
 
     def _make_watchers(self, pipeline: CapturePipeline) -> list[ExportFolderWatcher]:
         exports = self._settings.export_folders
-        ledger = Ledger(self.database, self._identity.config.sop_hash_key)
-        ledger.keep_folders(export.ae_title for export in exports)
+        self._ledger.keep_folders(export.ae_title for export in exports)
         return [
             ExportFolderWatcher(
                 export,
                 host_id=self._host_id,
                 policy=self.store.in_force,
                 pipeline=pipeline,
-                ledger=ledger,
+                ledger=self._ledger,
                 receipts=self.captures.receipts,
                 journal=self.journal,
                 database=self.database,
@@ -588,9 +593,17 @@ class Agent:
             log=self._log,
             bell=self._bells.delivery,
             reads=self._centre_reads.knows,
+            lost=self._losses.take_without_receipt,
+            forget_old=lambda: self.captures.forget_old(self._named_elsewhere),
             brought=self.captures.moved,
             yields=self._yielding(DELIVERY),
         )
+
+    def _named_elsewhere(self) -> set[str]:
+        """Return the objects by which a file of an export folder, or an open request for commitment, goes."""
+        hashes = (hash_sop_instance(self._identity.config.sop_hash_key, uid) for uid in self._commitments.asked_for())
+        asked_for = {str(each.object_id) for hashed in hashes for each in self.captures.instances.of(hashed)}
+        return asked_for | self._ledger.objects()
 
     def _make_audit_uploads(self) -> tuple[Part, Part]:
         own = AuditUploader(
@@ -705,6 +718,7 @@ class Agent:
     def _on_answer(self, path: str, answer: Answer) -> None:
         self._centre_reads.heard(answer)
         self._centre_says.heard(path, answer)
+        self._losses.heard(answer)
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
         with in_memory(self._identity.tls) as file:

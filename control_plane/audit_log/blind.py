@@ -112,7 +112,8 @@ class _Walk:
                         if source != CONTROL_PLANE and not is_subject_box(box):
                             self._unopened += 1  # it may be as it came, for a host seals whatever it likes
                             continue
-                        yield _Fault(entry, f"what is sealed beside it is not what it committed to: {exc}")
+                        why = f"what is sealed beside it, a record of {source}, is not what it committed to: {exc}"
+                        yield _Fault(entry, why)
                         continue
                     wanted += [(token.attribute.value, token.value, entry) for token in tokens]
                 if not all_there(self._session, "audit_tokens", _TOKEN, wanted):

@@ -13,6 +13,7 @@ from control_plane.audit_log.quick_reader import read_batch, record_reader
 from control_plane.audit_log.quick_verification import Verified, verify_quickly
 from control_plane.audit_log.refusals import Refusals
 from control_plane.db import driver
+from control_plane.erasure.subject_box import is_subject_box
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival
@@ -64,6 +65,7 @@ class AuditIntake:
                     raise BatchOfAnotherHost(sender=host_id, named=source)
                 key = self._keys.for_statement(str(source), batch.statement)
             verified = verify_quickly(batch, str(source), key)
+            _verify_sealed_by_a_host(batch)
             held = self._commits.run(lambda session: self._keep(session, batch, verified, move))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
@@ -98,6 +100,12 @@ def _claimed_source(batch: Batch) -> HostId | None:
         return HostId.parse(record_reader()(batch.records[0].public).source)
     except (Malformed, IndexError):
         return None
+
+
+def _verify_sealed_by_a_host(batch: Batch) -> None:
+    """Raises Malformed: a box names keys of subjects, which the centre alone has and would be asked for."""
+    if any(stored.sealed is not None and is_subject_box(stored.sealed) for stored in batch.records):
+        raise Malformed("audit batch", "a private part is sealed to its subjects, which the centre alone does")
 
 
 def _verify_overlap(session: Session, batch: Batch, source: str, first: int) -> None:

@@ -4,7 +4,7 @@ A body is in the vault before its row is, and none is ever taken away, so the bo
 """
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,6 +35,7 @@ from control_plane.erasure.private_parts import PrivateParts
 from control_plane.erasure.resealing import Resealing
 from control_plane.keys.root import RootKey
 from control_plane.vault.local import LocalBodies
+from control_plane.vault.losses import Losses
 from control_plane.vault.object_store import BodyMissing
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -47,6 +48,7 @@ _WANTED = "wanted"  # the bodies to copy, for as long as that takes
 _NEW = ".part"
 _UNKNOWN = bytes(32)
 _AT_ONCE = 500
+_MOST_LOST = 1000
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Centre:
     journal: CentreJournal
     private: PrivateParts
     clock: Clock
+    losses: Losses
 
 
 class BackupMaker:
@@ -94,6 +97,7 @@ class BackupMaker:
             manifest = self._finish(unfinished, manifest, copied)
             self._read_back(unfinished, manifest)
             path = folder.finish(label)
+            self._note_losses(copied.damaged)
             in_one_commit(self._centre.database, lambda session: self._note(session, manifest, person))
         return Made(path, manifest, copied.count, copied.size_bytes, tuple(copied.damaged))
 
@@ -136,6 +140,12 @@ class BackupMaker:
             verify_part(folder / name, part)
         if Manifest.parse(claimed_payload(load_manifest(folder))) != manifest:
             raise BackupDamaged(folder, "has another manifest than was written")
+
+    def _note_losses(self, damaged: Sequence[ObjectId]) -> None:
+        # Where so many are missing a disk is, and every one of them is here again with it.
+        if len(damaged) <= _MOST_LOST:
+            for object_id in damaged:
+                self._centre.losses.found(object_id, "a backup found its body missing, or not what its host signed")
 
     def _note(self, session: Session, manifest: Manifest, person: str) -> None:
         register.finish(session, manifest.label, self._centre.clock.now())

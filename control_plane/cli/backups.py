@@ -35,6 +35,7 @@ from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.local import LocalBodies
+from control_plane.vault.losses import Losses
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import SystemClock
 from shared.errors import Refused
@@ -66,6 +67,7 @@ class _Here:
         self.journal = CentreJournal(
             self.database, self.signer, Sequencer(keys.log_signer()), self.private.sealing, self.clock
         )
+        self.losses = Losses(self.database, self.journal, self.clock)
 
     def __enter__(self) -> "_Here":
         return self
@@ -90,7 +92,7 @@ def backup(options: Namespace) -> int:
     with _Here(options, Permission.BACKUP_MAKE) as here:
         centre = Centre(
             here.database, LocalBodies(here.folders.objects), drill.test_object_path(here.folders.data), here.root,
-            here.signer, here.journal, here.private, here.clock,
+            here.signer, here.journal, here.private, here.clock, here.losses,
         )  # fmt: skip
         made = BackupMaker(centre).make(BackupFolder(folder), here.person, keep=keep)
     if options.json:

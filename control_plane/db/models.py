@@ -460,6 +460,21 @@ class Object(Base):
     receipt: Mapped[bytes]
 
 
+class LostObject(Base):
+    """An object whose body is not here as its host signed it. The row goes when the image is here again.
+
+    `told` is when its host heard so; `dataset_sha256` is what the host signed.
+    """
+
+    __tablename__ = "lost_objects"
+
+    object_id: Mapped[str] = mapped_column(ForeignKey("objects.object_id"), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    dataset_sha256: Mapped[bytes] = mapped_column(index=True)
+    found: Mapped[datetime]
+    told: Mapped[datetime | None]
+
+
 class Wrap(Base):
     """The small row whose destruction makes every copy of a body unreadable."""
 

@@ -41,6 +41,7 @@ from control_plane.rollout.service import Rollouts
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.conflicts import count_open
+from control_plane.vault.losses import gaps as loss_gaps
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
@@ -82,6 +83,7 @@ class _Kept:
     conflicts: int
     tried_again: list[str]
     restored: list[str]
+    lost: list[str]
 
 
 class Overview:
@@ -136,6 +138,7 @@ class Overview:
             "commands": list(commands),
             "not_evaluated": [
                 *kept.restored,
+                *kept.lost,
                 *self._log_gaps(),
                 *_gaps(recovery, broker, of_all if version else None, kept.unindexed, kept.hosts),
                 *not_rolled_out,
@@ -182,6 +185,7 @@ class Overview:
             return _Kept(
                 hosts, expected, parts, unproved, objects, unindexed or 0, drilled.value if drilled else None,
                 count_open(session), list(code_gaps(session)), list(restore_gaps(session)),
+                list(loss_gaps(session)),
             )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The host door: mutual TLS only. Sealed objects and audit batches in, policy out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apiflask import APIFlask
@@ -21,6 +22,7 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.sanitize.intake import WipeIntake
 from control_plane.sanitize.orders import WipeOrders
 from control_plane.tlog.proofs import LogProofs
+from control_plane.vault.losses import Losses
 from control_plane.vault.receive import NotHeld, ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.witnesses.gathering import Gathering
@@ -76,6 +78,7 @@ class HostServices:
     wipes: WipeOrders
     wipe_intake: WipeIntake
     gathering: Gathering
+    losses: Losses
 
 
 def host_door(services: HostServices) -> APIFlask:
@@ -103,8 +106,8 @@ def _add_deliveries(app: APIFlask, services: HostServices) -> None:
     @app.get("/api/v1/objects/<object_id>")
     def get_receipt(object_id: str) -> Response:
         """Give the receipt of an object that is held once more (docs/formats/host-state.md)."""
-        services.identities.of(request, Act.DELIVER)
-        return Response(services.vault.receipt_of(ObjectId.parse(object_id)), content_type=_OCTETS)
+        host = services.identities.of(request, Act.DELIVER)
+        return Response(services.vault.receipt_of(ObjectId.parse(object_id), host), content_type=_OCTETS)
 
     @app.post("/api/v1/audit/batches")
     def post_batch() -> dict[str, int]:
@@ -124,9 +127,8 @@ def _add_policy(app: APIFlask, services: HostServices) -> None:
     @app.get("/api/v1/policy/head")
     def policy_head() -> AnyResponse:
         """Return the current policy head bundle (docs/formats/policy.md)."""
-        services.identities.of(request, Act.REPORT)
-        head = services.policy.head()
-        return _bundle(None if head is None else head.encode())
+        host, head = services.identities.of(request, Act.REPORT), services.policy.head()
+        return _telling_losses(_bundle(None if head is None else head.encode()), services.losses.untold(host))
 
     @app.get("/api/v1/policy/layers/<name>")
     def policy_layer(name: str) -> AnyResponse:
@@ -179,11 +181,12 @@ def _add_log(app: APIFlask, services: HostServices) -> None:
 
 def _add_state(app: APIFlask, services: HostServices) -> None:
     @app.post("/api/v1/state")
-    def post_state() -> Response:
+    def post_state() -> AnyResponse:
         """Take one signed state report (docs/formats/host-state.md)."""
         sent = _body(state.MAX_BYTES)
-        services.states.take(services.identities.of(request, Act.REPORT), sent)
-        return Response(status=204)
+        host = services.identities.of(request, Act.REPORT)
+        services.states.take(host, sent)
+        return _telling_losses(Response(status=204), services.losses.untold(host))
 
 
 def _add_commands(app: APIFlask, services: HostServices) -> None:
@@ -225,6 +228,12 @@ def _add_wipes(app: APIFlask, services: HostServices) -> None:
 
 def _says_what_it_reads(response: AnyResponse) -> AnyResponse:
     response.headers[state.READS_HEADER] = ", ".join((*state.READS, packed.MEMBER, receipt.MEMBER))
+    return response
+
+
+def _telling_losses(response: AnyResponse, lost: Sequence[ObjectId]) -> AnyResponse:
+    if lost:
+        response.headers[receipt.LOST_HEADER] = ", ".join(map(str, lost))
     return response
 
 

@@ -3,6 +3,7 @@
 A body is written under another name in `<folder>/new`, synced, linked to its own name, and the folder is synced. A
 link never replaces what is there, so the first body of an object stays the only one. What a cut leaves in `new` is
 removed at the next start; what it leaves under its own name is whole, and the next upload of that object adopts it.
+One that rotted here stays beside the right one as `<object id>.damaged`, the last such if it happened more than once.
 """
 
 import io
@@ -17,6 +18,7 @@ from shared.identity import ObjectId
 from shared.sealing.chunked import Readable
 
 _COPY_BYTES = 1 << 18
+DAMAGED = ".damaged"
 
 
 class LocalBodies:
@@ -69,6 +71,12 @@ class LocalObjectStore(LocalBodies):
                 self._sync_folder(path.parent)
             finally:
                 new.unlink(missing_ok=True)
+
+    def set_aside(self, object_id: ObjectId) -> None:
+        path = self.path(object_id)
+        with _translated():
+            path.replace(path.with_suffix(DAMAGED))
+            self._sync_folder(path.parent)
 
     def _sync_folder(self, folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

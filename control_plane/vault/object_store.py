@@ -39,7 +39,12 @@ class Body(Protocol):
     ) -> None: ...
 
 
-class ObjectStore(Protocol):
+class Bodies(Protocol):
+    def open(self, object_id: ObjectId) -> Body:
+        """Raises BodyMissing, StoreUnavailable; reading from what it returns may raise StoreUnavailable too."""
+
+
+class ObjectStore(Bodies, Protocol):
     def put(self, object_id: ObjectId, body: Readable) -> None:
         """Keep `body` so that, once this returns, it survives a power cut.
 
@@ -49,5 +54,8 @@ class ObjectStore(Protocol):
         Raises BodyConflict, StoreUnavailable.
         """
 
-    def open(self, object_id: ObjectId) -> Body:
-        """Raises BodyMissing, StoreUnavailable; reading from what it returns may raise StoreUnavailable too."""
+    def set_aside(self, object_id: ObjectId) -> None:
+        """Take a body that is not what it has to be out of the way of the right one. It stays, under another name.
+
+        Raises StoreUnavailable.
+        """

@@ -20,7 +20,8 @@ from control_plane.vault.checks import Check, Name, Report
 from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.key_ring import KeyNotForThis, KeyRing, key_for
-from control_plane.vault.object_store import Body, ObjectStore
+from control_plane.vault.losses import Losses
+from control_plane.vault.object_store import Bodies, Body
 from control_plane.vault.siblings import lines
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
@@ -118,16 +119,18 @@ class VaultOpener:
     def __init__(
         self,
         database: sessionmaker[Session],
-        store: ObjectStore,
+        store: Bodies,
         hosts: EvidenceKeys,
         keys: KeyRing,
         index: IndexService,
         journal: CentreJournal,
         log: AuditProof,
         conflicts: Conflicts,
+        losses: Losses,
     ) -> None:
         self._database, self._store, self._hosts, self._keys = database, store, hosts, keys
         self._index, self._journal, self._log, self._conflicts = index, journal, log, conflicts
+        self._losses = losses
 
     def checks(self, object_id: ObjectId) -> tuple[Check, ...]:
         """Verify the whole object and release nothing of it. Raises ObjectUnknown, Unavailable."""
@@ -184,7 +187,7 @@ class VaultOpener:
                 raise Malformed("range", f"starts at 0 or later and has at most {MAX_RANGE_BYTES} bytes")
             proved = self._prove_parts(self._held(object_id), Report())
             stored = proved.held.stored
-            with self._store.open(object_id) as body:
+            with self._noting_loss(object_id), self._store.open(object_id) as body:
                 data = open_range(stored, _reader(body), proved.host_key, proved.key, start, length)
         self._journal.record(happening)
         return RangeRead(data, RANGE_SAYS)
@@ -224,7 +227,7 @@ class VaultOpener:
         stored, record = proved.held.stored, proved.record
         chunks = 0
         try:
-            with self._store.open(stored.object_id) as body:
+            with self._noting_loss(stored.object_id), self._store.open(stored.object_id) as body:
                 for _ in open_verified(stored, body, proved.host_key, proved.key):
                     chunks += 1
         except ObjectAltered as exc:
@@ -232,6 +235,7 @@ class VaultOpener:
             if exc.what.endswith("dataset"):
                 report.passed(Name.SEALED_BODY, f"{record.body_bytes} bytes")
             raise
+        self._losses.ended(stored.object_id)
         report.passed(Name.CHUNKS, f"{chunks} chunks authentic")
         report.passed(Name.SEALED_BODY, f"{record.body_bytes} bytes, SHA-256 {record.body_sha256.hex()}")
         report.passed(Name.DATASET, f"{record.dataset_bytes} bytes, SHA-256 {record.dataset_sha256.hex()}")
@@ -289,6 +293,15 @@ class VaultOpener:
         with self._store.open(stored.object_id) as body:
             for piece in open_verified(stored, body, proved.host_key, proved.key):
                 yield bytes(piece)
+
+    @contextmanager
+    def _noting_loss(self, object_id: ObjectId) -> Iterator[None]:
+        """A block that reads the body of an object of which everything else has held."""
+        try:
+            yield
+        except IntegrityFailure as exc:
+            self._losses.found(object_id, str(exc))
+            raise
 
     @contextmanager
     def _recording_refusals(self, happening: Happening) -> Iterator[None]:

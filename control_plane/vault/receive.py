@@ -25,7 +25,8 @@ from control_plane.moving.move import Move, Moves
 from control_plane.vault import conflicts, rows
 from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
-from control_plane.vault.object_store import BodyMissing, ObjectStore, StoreUnavailable
+from control_plane.vault.losses import Losses, is_lost
+from control_plane.vault.object_store import BodyConflict, BodyMissing, ObjectStore, StoreUnavailable
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -38,7 +39,7 @@ from shared.sealing.chunked import decrypt_range
 from shared.sealing.hpke import SealedBox
 from shared.sealing.index import SealedIndex
 from shared.sealing.object_file import BodyWindow, ObjectParts
-from shared.sealing.open import ObjectAltered, StoredObject, unwrap, verify_parts
+from shared.sealing.open import ObjectAltered, StoredObject, open_verified, unwrap, verify_parts
 from shared.sealing.record import CaptureRecord, record_digest
 from shared.signing import EvidencePublicKey, EvidenceSigner
 
@@ -102,6 +103,7 @@ class _Arrival:
     index: bytes
     index_state: str
     tokens: tuple[Token, ...]
+    regained: tuple[ObjectId, ...]  # lost objects of this very data set, which was proved to be in it
 
 
 class VaultIntake:
@@ -118,10 +120,12 @@ class VaultIntake:
         incoming: Path,
         ways_out: WaysOut,
         moves: Moves,
+        losses: Losses,
     ) -> None:
         self._database, self._store, self._hosts, self._keys = database, store, hosts, keys
         self._index, self._journal, self._receipts, self._clock = index, journal, receipts, clock
         self._incoming, self._ways_out, self._moves = incoming, ways_out, moves
+        self._losses = losses
         self._refusals = Refusals(journal)
 
     def receive(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int) -> bytes:
@@ -144,7 +148,7 @@ class VaultIntake:
                 self._spool(object_id, host_id, stream, content_length, file)
                 parts = object_file.parse(file)
                 arrival = self._verified(object_id, host_id, parts, file)
-                self._store.put(object_id, BodyWindow(file, parts))
+                self._put(arrival, parts, file)
             routes = self._ways_out.owed(arrival.record)
             new = self._receipted(arrival)
             receipt = self._journal.commits.run(lambda session: self._keep(session, arrival, new, happening, routes))
@@ -159,20 +163,23 @@ class VaultIntake:
             self._ways_out.wake()
         return receipt
 
-    def receipt_of(self, object_id: ObjectId) -> bytes:
-        """Return the receipt of an object that is held, for a host that doubts it since our log went back.
+    def receipt_of(self, object_id: ObjectId, host_id: HostId) -> bytes:
+        """Return the receipt of an object that is held, for a host that doubts it: our log went back, or we lost it.
 
         It says nothing of an image, and nobody guesses an id. Raises NotHeld, StoreUnavailable, DatabaseUnavailable.
         """
         with snapshot(self._database) as session:
-            held = rows.held(session, object_id)
+            held, lost = rows.held(session, object_id), is_lost(session, object_id)
         if held is None:
             raise NotHeld(object_id)
-        try:
-            with self._store.open(object_id):
-                return held.receipt
-        except BodyMissing as exc:
-            raise NotHeld(object_id) from exc
+        if not lost:
+            try:
+                with self._store.open(object_id):
+                    return held.receipt
+            except BodyMissing as exc:
+                self._losses.found(object_id, str(exc))
+        self._losses.told(object_id, host_id)
+        raise NotHeld(object_id)
 
     def _spool(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: _File) -> None:
         """Write the upload to `file`; of another host's object no more than the head, unless it is allowed now.
@@ -214,7 +221,35 @@ class VaultIntake:
             host_key = self._hosts.for_statement(str(move.source), parts.record)
         arrival = self._proved(object_id, parts, file, host_key, move)
         _verify_same(held, arrival)
-        return arrival
+        return replace(arrival, regained=self._regained(arrival, parts, file, host_key))
+
+    def _regained(
+        self, arrival: _Arrival, parts: ObjectParts, file: _File, host_key: EvidencePublicKey
+    ) -> tuple[ObjectId, ...]:
+        """Return the losses that an arrival ends. It is opened to its end first: a host says what it likes.
+
+        Raises ObjectAltered, NotAuthentic.
+        """
+        if lost := self._losses.of_dataset(arrival.record.dataset_sha256):
+            key = key_for(self._keys, arrival.stored.wrap, KeyPurpose.DATA, arrival.record.grade)
+            for _ in open_verified(arrival.stored, BodyWindow(file, parts), host_key, key):
+                pass
+        return lost
+
+    def _put(self, arrival: _Arrival, parts: ObjectParts, file: _File) -> None:
+        """Keep the body, also in the place of one that is proved not to be what the host signed.
+
+        Raises BodyConflict, StoreUnavailable.
+        """
+        object_id = arrival.stored.object_id
+        try:
+            self._store.put(object_id, BodyWindow(file, parts))
+        except BodyConflict:
+            # What is held has the same capture record, and this body is the one that it names.
+            if object_id not in arrival.regained:
+                raise
+            self._store.set_aside(object_id)
+            self._store.put(object_id, BodyWindow(file, parts))
 
     def _proved(
         self,
@@ -230,8 +265,8 @@ class VaultIntake:
         self._verify_wrap(stored, record, file, parts.body_offset)
         entry = self._index.open(SealedIndex(parts.index, record.index_commitment), binding)
         if not entry.evaluated:
-            return _Arrival(stored, move, record, parts.index, NOT_EVALUATED, ())
-        return _Arrival(stored, move, record, parts.index, INDEXED, self._index.tokens(entry))
+            return _Arrival(stored, move, record, parts.index, NOT_EVALUATED, (), ())
+        return _Arrival(stored, move, record, parts.index, INDEXED, self._index.tokens(entry), ())
 
     def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, file: _File, body: int) -> None:
         """A host lets go of an image once it has our receipt, so a data key that does not open it is refused now."""
@@ -268,6 +303,7 @@ class VaultIntake:
         held = rows.held(session, new.object_id)
         _verify_same(held, arrival)
         if held is not None:
+            self._losses.end(session, arrival.regained, new.object_id)
             return held.receipt
         rows.insert(session, new)
         if routes:
@@ -277,6 +313,7 @@ class VaultIntake:
             self._moves.count(session, arrival.move, objects=1)
             happening = _brought(happening, arrival.move)
         self._journal.append(session, happening)
+        self._losses.end(session, arrival.regained, new.object_id)
         conflict = _note_instance(session, arrival, new.received)
         if conflict is not None:
             self._journal.append(session, conflict)

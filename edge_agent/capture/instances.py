@@ -1,6 +1,7 @@
 """Which instances this host has captured: by them a resend is known, and a commitment request is answered.
 
-A SOP Instance UID is kept as its keyed hash only. An instance stays known after its object has left the spool.
+A SOP Instance UID is kept as its keyed hash only. An instance stays known after its object has left the spool, for as
+long as the vault's receipt is kept.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ class Instances:
             "SELECT object, dataset_sha256, sop_class FROM instance WHERE uid_hash = ?", (uid_hash,)
         )
         return tuple(Instance(ObjectId.parse(name), digest, sop_class) for name, digest, sop_class in rows)
+
+    def forget(self, connection: Connection, object_id: ObjectId) -> None:
+        connection.execute("DELETE FROM instance WHERE object = ?", (str(object_id),))
 
     def add(self, connection: Connection, uid_hash: bytes, instance: Instance) -> None:
         """Note one more, within the caller's transaction; in place of one whose object was lost."""

@@ -1,6 +1,6 @@
 """Where captured images are kept: the spool, and what is entered of them beside it, over one database."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -23,6 +23,10 @@ from shared.audit.events import Event
 from shared.identity import HostId, ObjectId
 from shared.signing import EvidencePublicKey
 
+MOST_DELIVERED = 1_000_000
+"""How many delivered images are remembered: about 630 MB. That is 500 days of 2,000 images, and 50 of 20,000."""
+_FORGOTTEN_AT_ONCE = 200  # an image waits meanwhile
+
 
 def nothing_owed(_connection: Connection, forward: Forward) -> None:
     raise AssertionError(f"nobody forwards object {forward.object_id}")
@@ -41,9 +45,11 @@ class CaptureStore:
         journal: Journal,
         key: EvidencePublicKey,
         owe: Callable[[Connection, Forward], None] = nothing_owed,
+        most_delivered: int = MOST_DELIVERED,
         **spool: Any,
     ) -> None:
         self.database, self.journal, self._key = database, journal, key
+        self._most_delivered = most_delivered
         self.spool = Spool(folder, database, **spool)
         self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
         self.claims = Claims(
@@ -78,6 +84,21 @@ class CaptureStore:
                 self.receipts.doubt_all()
             else:
                 self.receipts.doubt(self.journal.subjects_after(seq, Event.IMAGE_DELIVERED))
+
+    def forget_old(self, named_elsewhere: Callable[[], Set[str]]) -> None:
+        """Forget the images that were delivered longest ago, some at a time, of more than are remembered.
+
+        None that is in the spool or in doubt, and none of those that are `named_elsewhere`, by their ids: somebody
+        still waits for what becomes of them. One that is sent again after that is captured again, which the vault sees.
+        """
+        if not self.receipts.old(self._most_delivered, 1):
+            return
+        kept = named_elsewhere()
+        with self.database.transaction() as connection:
+            old = self.receipts.old(self._most_delivered, _FORGOTTEN_AT_ONCE + len(kept))
+            for object_id in [one for one in old if str(one) not in kept][:_FORGOTTEN_AT_ONCE]:
+                self.receipts.forget(object_id)
+                self.instances.forget(connection, object_id)
 
     def _is_safe(self, object_id: ObjectId) -> bool:
         """Return whether the vault has an object, or this host has it whole: its modality will hear that it is safe."""

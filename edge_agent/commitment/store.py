@@ -110,6 +110,11 @@ class CommitmentStore:
             ).fetchall()
         return [(position, Reference(sop_class, sop_instance)) for position, sop_class, sop_instance in rows]
 
+    def asked_for(self) -> set[str]:
+        """Return the SOP Instance UIDs of every open request, decided or not."""
+        with self._database.transaction() as connection:
+            return {uid for (uid,) in connection.execute("SELECT DISTINCT sop_instance FROM commitment_reference")}
+
     def decide(self, request_id: str, verdicts: Mapping[int, Verdict]) -> None:
         """Keep what was decided of some instances, by position."""
         with self._database.transaction() as connection:

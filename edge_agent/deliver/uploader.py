@@ -8,7 +8,7 @@ import io
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
@@ -91,7 +91,8 @@ class DeliveryUploader:
     """A part of the agent: sends whenever something waits, and holds back when the vault does not answer.
 
     `is_owed` says whether this host still owes an object to an archive, so that it stays although the vault has it;
-    `reads` whether the centre named something among what it reads.
+    `reads` whether the centre named something among what it reads; `lost` gives, once, what it says it lost and of
+    which no receipt is here; `forget_old` lets go of what is remembered of images that were delivered long ago.
     """
 
     name = "delivery"
@@ -111,6 +112,8 @@ class DeliveryUploader:
         bell: Bell,
         brought: Brought,
         reads: Callable[[str], bool] = lambda _member: False,
+        lost: Callable[[], Iterable[ObjectId]] = tuple,
+        forget_old: Callable[[], None] = lambda: None,
         yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
@@ -118,13 +121,14 @@ class DeliveryUploader:
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
-        self._is_owed, self._reads, self._yields = is_owed, reads, yields
+        self._is_owed, self._reads, self._lost, self._yields = is_owed, reads, lost, yields
         self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
-        self._brought = brought
+        self._brought, self._forget_old = brought, forget_old
         self._rests: dict[HostId, _Rest] = {}  # until when nothing of a host is tried, by our own clock
         self._look_s = 0.0  # when to look again at what is only to be let go of, by our own clock
         self._passed, self._pass_again_s = 0, 0.0  # up to which number everything is left alone, and until when
+        self._asked_last = ""  # the object whose receipt was in doubt and asked for last
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
 
@@ -135,6 +139,7 @@ class DeliveryUploader:
                 if self._monotonic() >= self._look_s:
                     self.let_go_of_what_is_owed_no_more()
                     self.let_go_of_what_was_discarded()
+                    self._forget_old()
                     # All that is owed is gone through: with an archive away for days not once for each image.
                     self._look_s = self._monotonic() + self._look_again_s
                 self._yields(stop)
@@ -209,12 +214,15 @@ class DeliveryUploader:
         """Ask the vault about some of the receipts that are in doubt; return whether any is not any more.
 
         What it does not hold any more is captured anew when it is sent again, and delivered again where it is still
-        here. An answer that is no receipt of the vault ends no doubt, and holds up nobody. Raises Unavailable of some
-        kind, DoorRefused.
+        here. An answer that is no receipt of the vault ends no doubt, and holds up nobody: who was asked is asked again
+        when all others were. Raises Unavailable of some kind, DoorRefused.
         """
-        doubted = self._receipts.doubted(_ASKED_AT_ONCE) if self._reads(MEMBER) else []
+        for object_id in self._lost():
+            self._door.get(path_of(object_id))  # nothing is taken back; by the question the centre knows that we know
+        doubted = self._receipts.doubted(_ASKED_AT_ONCE, self._asked_last) if self._reads(MEMBER) else []
         in_doubt = 0
         for object_id, record_sha256 in doubted:
+            self._asked_last = str(object_id)
             answer = self._door.get(path_of(object_id))
             # Its own word and not the status alone, which says so too of a path that nobody serves.
             if answer.status == _NOT_FOUND and problem(answer).get("error") == NOT_HELD:

@@ -112,6 +112,11 @@ class Ledger:
             ).fetchall()
         return {name: ObjectId.parse(object_id) for name, object_id in rows}
 
+    def objects(self) -> set[str]:
+        """Return the ids of the objects that are known to be files of a folder."""
+        with self._database.transaction() as connection:
+            return {name for (name,) in connection.execute("SELECT object FROM export_file WHERE object IS NOT NULL")}
+
     def publish(self, folder: "FolderRow") -> None:
         """Keep how a folder stands, for whoever asks without an agent."""
         row = (folder.ae_title, folder.reading, folder.lies_on, folder.waiting, folder.refused, folder.time)

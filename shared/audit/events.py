@@ -87,6 +87,8 @@ class Event(StrEnum):
     OBJECT_OPENED = "vault.object-opened"
     OPEN_REFUSED = "vault.open-refused"
     SELF_TEST_COMPARED = "vault.self-test-compared"
+    OBJECT_LOST = "vault.object-lost"
+    LOSS_OVER = "vault.loss-over"
     MOVE_ALLOWED = "vault.move-allowed"
     MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
@@ -247,6 +249,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_OPENED: "110103",
     Event.OPEN_REFUSED: "110103",
     Event.SELF_TEST_COMPARED: "110103",
+    Event.OBJECT_LOST: "110113",
+    Event.LOSS_OVER: "110113",
     Event.MOVE_ALLOWED: "110113",
     Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",

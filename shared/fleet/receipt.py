@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import canonical, clock
-from shared.errors import IntegrityFailure
+from shared.errors import IntegrityFailure, Malformed
 from shared.fields import Fields
 from shared.identity import ObjectId
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
@@ -14,10 +14,21 @@ MEMBER = "receipts"
 # What it then calls, in its problem document, that it holds no such object.
 NOT_HELD = "NotHeld"
 
+# Names to a host, in answers of its door, objects of its own that the vault has lost, until it has asked for them.
+LOST_HEADER, MOST_LOST = "Leadglass-Lost", 32
+
 
 def path_of(object_id: ObjectId) -> str:
     """Return where the host door takes an object, and gives its receipt again."""
     return f"/api/v1/objects/{object_id}"
+
+
+def lost_in(header: str) -> tuple[ObjectId, ...]:
+    """Return what a centre says that it lost. Raises Malformed."""
+    names = header.split(", ") if header else []
+    if len(names) > MOST_LOST:
+        raise Malformed("lost objects", f"names more than {MOST_LOST}")
+    return tuple(ObjectId.parse(name) for name in names)
 
 
 class ReceiptMismatch(IntegrityFailure):

@@ -17,8 +17,11 @@ from pynetdicom.ae import ApplicationEntity
 
 from edge_agent.agent import Agent, AlreadyRunning, Settings, locked
 from edge_agent.capture.listener import Address
+from edge_agent.commitment.requests import CommitmentRequest, Reference
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
+from edge_agent.export_folder.classify import Stamp
+from edge_agent.export_folder.ledger import Entry, State
 from provisioning.demo import modality
 from provisioning.demo.processes import wait_until
 from shared.audit.events import Event, EventName
@@ -26,7 +29,7 @@ from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.fleet.budget import NotCounted
 from shared.fleet.state import HostState
-from shared.identity import RandomBytes
+from shared.identity import ObjectId, RandomBytes
 from shared.policy.bundle import HEAD_TOPIC, layer_topic, state_topic
 from shared.policy.document import ORGANISATION
 from shared.sealing.seal import EncryptorFactory
@@ -95,6 +98,28 @@ def test_from_the_modality_to_the_vault(centre: Centre, enrolled: AgentFolder) -
     assert seen.count(Event.IMAGE_CAPTURED) == len(IMAGES)
     assert seen.count(Event.ASSOCIATION_REFUSED) == 1
     assert seen[0] is Event.AGENT_STARTED
+
+
+def test_what_a_commitment_or_an_export_folder_goes_by_is_not_forgotten_and_the_rest_is(
+    centre: Centre, enrolled: AgentFolder
+) -> None:
+    centre.publish(1)
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        for image in IMAGES:
+            assert send(agent, image) == 0
+        centre.wait_for(lambda: events(centre).count(Event.IMAGE_DELIVERED) == len(IMAGES))
+        asked, in_folder, *others = (ObjectId.parse(name) for name in centre.objects)
+        question = Reference(IMAGES[0].sop_class, IMAGES[0].sop_instance)
+        agent._commitments.add("CT1", CommitmentRequest("1.2.3", (question,)), SystemClock().now())
+        agent._ledger.put(b"name", "CT1", Stamp(1, 2, 3, 4, 5), Entry(b"", State.RECEIPTED, in_folder))
+        vars(agent.captures)["_most_delivered"] = 1
+        agent.database.create("DELETE FROM spooled")  # as when their segment has been written over
+
+        agent.captures.forget_old(agent._named_elsewhere)
+
+        receipts = agent.captures.receipts
+        assert [receipts.holds(each) for each in (asked, in_folder, *others)] == [True, True, False, True]
 
 
 def test_a_host_without_policy_listens_only_once_it_has_one(centre: Centre, enrolled: AgentFolder) -> None:

@@ -40,7 +40,7 @@ from shared.enrolment.renewal import (
     RenewalRequest,
 )
 from shared.fleet.command import MAX_LISTED, CommandResult, encode_commands, verify_result
-from shared.fleet.receipt import Receipt, sign_receipt
+from shared.fleet.receipt import LOST_HEADER, Receipt, sign_receipt
 from shared.fleet.state import READS_HEADER, HostState, verify_state
 from shared.identity import HostId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
@@ -131,6 +131,7 @@ class Centre:
     mqtt_port: int | None = None
     roots_pem: bytes = b""  # what it shows of its roots, where that is not the one of its authority
     reads: str = ""  # of a state report or a batch, besides what a centre of an earlier version reads
+    lost: str = ""  # what it says in every answer that it lost
     packed_batches: int = 0  # how many came so
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -398,6 +399,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", etag)
         if self.server.centre.reads:
             self.send_header(READS_HEADER, self.server.centre.reads)
+        if self.server.centre.lost:
+            self.send_header(LOST_HEADER, self.server.centre.lost)
         if status not in (204, 304):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()

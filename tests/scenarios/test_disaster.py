@@ -166,6 +166,35 @@ def sorted_datasets(*images: Image) -> list[bytes]:
     return sorted(image.dataset for image in images)
 
 
+def test_an_image_that_the_vault_lost_is_taken_in_when_it_is_sent_again(site: Site) -> None:
+    with site.centre(), ExitStack() as agents:
+        site.publish()
+        agent = agents.enter_context(running(site.enrol("CT 1"), MemoryLog()))
+        assert wait_until(partial(_listens, agent), 30) is not None
+        assert send(agent, FIRST) == 0
+        assert wait_until(lambda: bool(site.objects()), 30) is not None
+        (lost,) = site.objects()
+        (body,) = (site.folder / site.data).rglob(f"{lost}.body")
+        assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 30) is not None
+        body.unlink()
+        # What nobody knows yet: the host has a receipt.
+        assert send(agent, FIRST) == 0
+        assert site.objects() == {lost}
+
+        refused = desk.run(
+            "leadglass-server", "open", lost, "--reason", "is it there", "--out", str(site.folder / "out"), "--as",
+            str(site.credential), "--url", site.people_url,
+        )  # fmt: skip
+
+        assert "the object store has no body" in refused.err
+        assert wait_until(lambda: any("the host knows of 1" in gap for gap in site.gaps()), 60) is not None
+        assert send(agent, FIRST) == 0
+        assert wait_until(lambda: len(site.objects()) == 2, 60) is not None
+        (again,) = site.objects() - {lost}
+        assert site.opened(again) == FIRST.dataset
+        assert not any("the vault lost" in gap for gap in site.gaps())
+
+
 def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_backup_is_missing(site: Site) -> None:
     with ExitStack() as agents:
         with site.centre():

@@ -7,13 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from control_plane.audit_log import intake
 from control_plane.audit_log.intake import BatchOfAnotherHost
+from control_plane.erasure.subject_box import SubjectSealer
 from control_plane.fleet.states import HostUnknown
 from shared import canonical
 from shared.audit.batch import AuditAltered, AuditForked, AuditGap, ChainHead, Statement
 from shared.audit.events import Event, Outcome
+from shared.audit.record import StoredRecord
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import encode_base64
+from shared.sealing.hpke import BoxLabel
 from shared.signing import Label, SignatureInvalid, WrongSigner, sign_statement
 from tests.control_plane.vault.bench import Bench, HostBench, batch_of, new_signer
 
@@ -37,6 +41,38 @@ def test_keeps_records_exactly_as_they_were_sent(bench: Bench, host: HostBench) 
 
     assert held(bench, host) == [record.public for record in host.journal]
     assert bench.events() == []
+
+
+def sealed_as_by_the_centre(host: HostBench) -> HostBench:
+    """Have the host seal its newest private part to somebody whose key never was."""
+    host.note(private={"uid": "1.2"})
+    newest = host.journal[-1]
+    box = SubjectSealer({bytes(16): bytes(32)}).seal(BoxLabel.AUDIT_PRIVATE, b"", b"nobody opens this")
+    host.journal[-1] = StoredRecord(newest.public, box)
+    return host
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_host_that_has_it_look_as_if_the_centre_destroyed_a_key_is_refused(
+    bench: Bench, host: HostBench, others: int
+) -> None:
+    sealed_as_by_the_centre(noted(host, others))
+
+    assert_refused(bench, host, host.batch(1, others + 1), Malformed)
+
+    assert bench.reading.verify("A. Admin")["blind-index"].state == "verified"
+
+
+def test_control_what_such_a_record_would_have_the_log_say(
+    bench: Bench, host: HostBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_verify_sealed_by_a_host", lambda _: None)
+    sealed_as_by_the_centre(host).deliver(1, 1)
+
+    verdict = bench.reading.verify("A. Admin")["blind-index"]
+    assert verdict.state != "verified"
+    assert f"a record of {host.host_id}" in verdict.why
+    assert "is gone, and no record says who destroyed it" in verdict.why
 
 
 @pytest.mark.parametrize("first, last", [(1, 3), (2, 3), (1, 1), (3, 3)])

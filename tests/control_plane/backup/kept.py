@@ -67,8 +67,11 @@ class Kept:
         bodies = LocalBodies(bench.folder / "objects")
         signer = bench.keys.signer(JOURNAL)
         return BackupMaker(
-            Centre(bench.database, bodies, self.test_object, root, signer, bench.journal, bench.private, bench.clock)
-        )
+            Centre(
+                bench.database, bodies, self.test_object, root, signer, bench.journal, bench.private, bench.clock,
+                bench.losses,
+            )
+        )  # fmt: skip
 
     def back_up(self) -> Made:
         self.bench.clock.advance(timedelta(seconds=1))  # backups are told apart by the second

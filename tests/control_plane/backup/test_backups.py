@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from control_plane.backup import register
+from control_plane.backup import making, register
 from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, chosen
 from control_plane.backup.lines import RootKeyInside, type_of
 from control_plane.backup.making import BackupMaker
@@ -127,6 +127,22 @@ def test_a_body_that_rotted_in_the_vault_is_named_and_its_good_copy_kept(kept: K
     assert len(list(kept.backups.objects.rglob("*.body"))) == 2
     (said,) = kept.prove().damaged
     assert str(rotten.object_id) in said
+
+
+@pytest.mark.parametrize("most, noted", [(2, 2), (1, 0)], ids=["images are lost", "a disk is away"])
+def test_what_a_backup_finds_lost_is_told_to_its_hosts_unless_it_is_half_the_vault(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch, most: int, noted: int
+) -> None:
+    monkeypatch.setattr(making, "_MOST_LOST", most)
+    host = kept.bench.enrol()
+    lost = [kept.capture(host).object_id for _ in range(2)]
+    for object_id in lost:
+        kept.bench.body(object_id).unlink()
+
+    made = kept.back_up()
+
+    assert sorted(made.damaged, key=str) == sorted(lost, key=str)
+    assert list(kept.bench.losses.untold(host.host_id)) == sorted(lost, key=str)[:noted]
 
 
 def test_a_copy_that_the_disk_wrote_otherwise_is_no_backup(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -503,7 +503,7 @@ def unproved(routes: RouteBench) -> VaultOpener:
     vault = routes.vault
     return OpensUnproved(
         vault.database, vault.objects, vault.evidence, vault.keys, vault.index, vault.journal, vault.log,
-        vault.conflicts,
+        vault.conflicts, vault.losses,
     )  # fmt: skip
 
 

@@ -36,7 +36,8 @@ from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
-from control_plane.vault.object_store import ObjectStore
+from control_plane.vault.losses import Losses
+from control_plane.vault.object_store import Bodies, ObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake, WaysOut
 from shared import canonical
@@ -152,6 +153,7 @@ class Bench:
         self.log = AuditProof(self.database, self.evidence)
         self.conflicts = Conflicts(self.database, self.evidence)
         self.finder = Finder(self.database, self.evidence, self.index, self.conflicts, self.journal)
+        self.losses = Losses(self.database, self.journal, self.clock)
         self.moves = SpoolMoves(self.database, self.journal, self.log, self.clock)
         self.audit = AuditIntake(self.evidence, self.journal, self.clock, self.moves)
         self.reading = AuditReading(self.database, self.evidence, self.journal, self.private, self.clock)
@@ -170,19 +172,20 @@ class Bench:
         return VaultIntake(
             self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
             self.receipts, self.clock, self.folder / "incoming", ways_out or Nowhere(), moves or self.moves,
+            self.losses,
         )  # fmt: skip
 
     def opener_with(
         self,
         *,
-        store: ObjectStore | None = None,
+        store: Bodies | None = None,
         hosts: EvidenceKeys | None = None,
         log: AuditProof | None = None,
         conflicts: Conflicts | None = None,
     ) -> VaultOpener:
         return VaultOpener(
             self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
-            log or self.log, conflicts or self.conflicts,
+            log or self.log, conflicts or self.conflicts, self.losses,
         )  # fmt: skip
 
     def public(self, purpose: KeyPurpose, grade: str = "") -> Any:

@@ -87,12 +87,12 @@ def test_what_is_held_is_receipted_again_and_what_was_lost_is_not_whether_row_or
 
     bench.body(without_body.object_id).unlink()
 
-    assert bench.intake.receipt_of(held.object_id) == receipts[0]
+    assert bench.intake.receipt_of(held.object_id, host.host_id) == receipts[0]
     for lost in (without_body, without_row):
         with pytest.raises(NotHeld):
-            bench.intake.receipt_of(lost.object_id)
+            bench.intake.receipt_of(lost.object_id, host.host_id)
     assert bench.receive(without_body) == receipts[1]
-    assert bench.intake.receipt_of(without_body.object_id) == receipts[1]
+    assert bench.intake.receipt_of(without_body.object_id, host.host_id) == receipts[1]
 
 
 def test_an_object_that_came_at_a_whole_second_is_found_by_its_time(bench: Bench, host: HostBench) -> None:
@@ -288,7 +288,7 @@ class MeetingStore:
 
     def __init__(self, store: ObjectStore, parties: int) -> None:
         self._store, self._meeting = store, threading.Barrier(parties, timeout=30)
-        self.open = store.open
+        self.open, self.set_aside = store.open, store.set_aside
 
     def put(self, object_id: ObjectId, body: Readable) -> None:
         self._meeting.wait()
@@ -555,7 +555,7 @@ class FullStore:
     """An object store whose disk is full."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self.open = store.open
+        self.open, self.set_aside = store.open, store.set_aside
 
     def put(self, object_id: ObjectId, body: Readable) -> None:
         raise StoreUnavailable(os.strerror(errno.ENOSPC))

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edge_agent.backoff import LONGEST_S, delay_s
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
+from edge_agent.deliver import uploader as uploading
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader, UnreadableReceipt
 from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, verified_context
@@ -286,6 +287,49 @@ def test_what_is_no_receipt_holds_up_no_other_doubt(centre: Centre, host: Host, 
     assert [deliver.ask_about_doubted() for _ in range(2)] == [True, False]
     assert [name for name in objects if not host.captures.receipts.holds(name)] == [first]
     assert woken == [True]
+
+
+def _with_doubted(host: Host, deliver: DeliveryUploader, count: int) -> list[str]:
+    """Return the ids of objects that were delivered and are in doubt, in the order in which they are asked about."""
+    for number in range(count):
+        host.capture(bytes([number]), uid=f"1.2.{number}")
+        deliver.deliver_oldest()
+    host.captures.doubt_after(0)
+    return [str(name) for name, _ in host.captures.receipts.doubted(count)]
+
+
+def test_however_many_are_answered_by_no_receipt_the_others_are_asked_about_too(
+    centre: Centre, host: Host, door: HttpsDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploading, "_ASKED_AT_ONCE", 2)
+    deliver = uploader(host, door)
+    *bad, last = _with_doubted(host, deliver, 5)
+    good, asked = centre.receipt_of, list[str]()
+
+    def answer(name: str) -> tuple[int, bytes]:
+        asked.append(name)
+        return (200, b"no receipt") if name in bad else good(name)
+
+    vars(centre)["receipt_of"] = answer
+    assert [deliver.ask_about_doubted() for _ in range(4)] == [False, False, True, False]
+
+    assert host.captures.receipts.holds(ObjectId.parse(last))
+    assert asked == [*bad, last, *bad[:3]]
+
+
+def test_one_for_which_the_vault_fails_is_not_the_only_one_that_is_asked_about(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    deliver = uploader(host, door)
+    first, *others = _with_doubted(host, deliver, 3)
+    good = centre.receipt_of
+    vars(centre)["receipt_of"] = lambda name: (503, b"{}") if name == first else good(name)
+
+    for _ in range(2):
+        with pytest.raises(DoorUnavailable):
+            deliver.ask_about_doubted()
+    assert [name for name, _ in host.captures.receipts.doubted(3)] == [ObjectId.parse(first)]
+    assert all(host.captures.receipts.holds(ObjectId.parse(name)) for name in others)
 
 
 @pytest.mark.parametrize(

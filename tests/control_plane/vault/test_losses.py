@@ -1,0 +1,204 @@
+"""What the vault lost: its host is told, the image is taken in again, and then it is lost no more."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from control_plane.vault.local import DAMAGED
+from control_plane.vault.losses import gaps
+from control_plane.vault.object_store import Body, BodyConflict, StoreUnavailable
+from control_plane.vault.receive import NotHeld
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
+from shared.errors import IntegrityFailure
+from shared.identity import ObjectId
+from shared.sealing.open import ObjectAltered
+from shared.sealing.record import sign_record, verify_record
+from tests.control_plane.vault.bench import Bench, HostBench, SealedImage
+from tests.control_plane.vault.test_receive import rebuilt
+
+Harm = Callable[[Bench, SealedImage], None]
+
+
+def take_away(bench: Bench, image: SealedImage) -> None:
+    bench.body(image.object_id).unlink()
+
+
+def rot(bench: Bench, image: SealedImage) -> None:
+    path = bench.body(image.object_id)
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 1
+    path.write_bytes(body)
+
+
+def cut(bench: Bench, image: SealedImage) -> None:
+    os.truncate(bench.body(image.object_id), 100)
+
+
+def harmed(bench: Bench, host: HostBench, harm: Harm = take_away, dataset: bytes = b"image" * 9000) -> SealedImage:
+    """Return an image that is lost, and of which somebody found that out."""
+    image = host.seal(dataset)
+    bench.receive(image)
+    harm(bench, image)
+    with pytest.raises(IntegrityFailure):
+        bench.read(image)
+    return image
+
+
+def events(bench: Bench) -> list[str]:
+    return [event for event in bench.events() if event in {Event.OBJECT_LOST, Event.LOSS_OVER}]
+
+
+def named_as_over(bench: Bench) -> list[str]:
+    records = [AuditRecord.parse(row.public) for row in bench.rows("SELECT public FROM audit_records")]
+    return [what.name for record in records if record.event is Event.LOSS_OVER for what in record.what]
+
+
+def said(bench: Bench) -> list[str]:
+    with bench.database() as session:
+        return list(gaps(session))
+
+
+@pytest.mark.parametrize("harm", [take_away, rot, cut])
+def test_its_host_is_told_and_no_other_until_it_has_asked(bench: Bench, host: HostBench, harm: Harm) -> None:
+    kept, other = host.seal(), bench.enrol()
+    bench.receive(kept)
+
+    lost = harmed(bench, host, harm)
+
+    assert [bench.losses.untold(one.host_id) for one in (host, other)] == [(lost.object_id,), ()]
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(lost.object_id, other.host_id)
+    assert bench.losses.untold(host.host_id) == (lost.object_id,)
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(lost.object_id, host.host_id)
+    assert bench.losses.untold(host.host_id) == ()
+    assert bench.intake.receipt_of(kept.object_id, host.host_id)
+
+
+def test_a_loss_is_recorded_once_and_the_status_names_it(bench: Bench, host: HostBench) -> None:
+    lost = harmed(bench, host)
+    with pytest.raises(IntegrityFailure):
+        bench.read(lost)
+
+    assert events(bench) == [Event.OBJECT_LOST]
+    (line,) = said(bench)
+    assert line.startswith(f"CT 1: the vault lost 1 image, or they are damaged there: {lost.object_id}; ")
+    assert "the host knows of 0" in line
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(lost.object_id, host.host_id)
+    assert "the host knows of 1" in said(bench)[0]
+
+
+class AwayStore:
+    """Bodies on a disk that does not answer."""
+
+    def open(self, object_id: ObjectId) -> Body:
+        raise StoreUnavailable("Input/output error")
+
+
+def test_control_what_is_whole_or_cannot_be_read_now_is_not_lost(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    bench.receive(image)
+
+    bench.read(image)
+    with pytest.raises(StoreUnavailable):
+        bench.read(image, opener=bench.opener_with(store=AwayStore()))
+
+    assert (bench.losses.untold(host.host_id), events(bench), said(bench)) == ((), [], [])
+
+
+def test_control_a_row_that_somebody_altered_takes_no_receipt_back(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    bench.receive(image)
+    bench.sql("UPDATE wraps SET wrap = :wrap", wrap=b"no wrap")
+
+    with pytest.raises(IntegrityFailure):
+        bench.read(image)
+    assert bench.losses.untold(host.host_id) == ()
+
+
+@pytest.mark.parametrize("is_another_host", [False, True])
+def test_the_same_image_ends_the_loss_whichever_host_brings_it_and_the_log_names_both(
+    bench: Bench, host: HostBench, is_another_host: bool
+) -> None:
+    lost = harmed(bench, host)
+    others = harmed(bench, host, dataset=b"another image")
+    sender = bench.enrol() if is_another_host else host
+    again = sender.seal(lost.dataset)
+
+    bench.receive(again)
+
+    assert named_as_over(bench) == [str(again.object_id), str(lost.object_id)]
+    assert bench.losses.untold(host.host_id) == (others.object_id,)
+    assert bench.read(again) == lost.dataset
+
+
+def test_a_host_that_only_says_it_brings_what_was_lost_is_refused(bench: Bench, host: HostBench) -> None:
+    lost, liar = harmed(bench, host), bench.enrol()
+    other = liar.seal(b"x" * len(lost.dataset))
+    record = verify_record(other.record, liar.signer.public)
+    false = replace(record, dataset_sha256=verify_record(lost.record, host.signer.public).dataset_sha256)
+
+    with pytest.raises(ObjectAltered, match="dataset"):
+        bench.receive(rebuilt(other, record=sign_record(false, liar.signer)))
+
+    assert bench.losses.untold(host.host_id) == (lost.object_id,)
+    assert events(bench) == [Event.OBJECT_LOST]
+
+
+@pytest.mark.parametrize("harm", [take_away, rot, cut])
+def test_the_same_object_takes_the_place_of_what_rotted_which_stays_beside(
+    bench: Bench, host: HostBench, harm: Harm
+) -> None:
+    lost = harmed(bench, host, harm)
+    beside, rotten = bench.body(lost.object_id).with_suffix(DAMAGED), b""
+    if harm is not take_away:
+        rotten = bench.body(lost.object_id).read_bytes()
+
+    receipt = bench.receive(lost)
+
+    assert bench.read(lost) == lost.dataset
+    assert bench.intake.receipt_of(lost.object_id, host.host_id) == receipt
+    assert (beside.read_bytes() if rotten else b"") == rotten
+    assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
+
+
+def test_control_what_nobody_found_to_be_lost_is_replaced_by_nothing(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    bench.receive(image)
+    rot(bench, image)
+
+    with pytest.raises(BodyConflict):
+        bench.receive(image)
+
+
+def test_a_body_that_people_put_back_ends_the_loss_when_it_is_opened(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    bench.receive(image)
+    body = bench.body(image.object_id).read_bytes()
+    take_away(bench, image)
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(image.object_id, host.host_id)
+
+    bench.body(image.object_id).write_bytes(body)
+
+    assert bench.read(image) == image.dataset
+    assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
+    assert bench.intake.receipt_of(image.object_id, host.host_id)
+
+
+def test_a_crowd_is_told_piece_by_piece(bench: Bench, host: HostBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("control_plane.vault.losses.MOST_LOST", 2)
+    lost = sorted((harmed(bench, host, dataset=bytes([n])).object_id for n in range(3)), key=str)
+
+    first = bench.losses.untold(host.host_id)
+    for object_id in first:
+        bench.clock.advance(timedelta(seconds=1))
+        with pytest.raises(NotHeld):
+            bench.intake.receipt_of(object_id, host.host_id)
+
+    assert [*first, *bench.losses.untold(host.host_id)] == lost
