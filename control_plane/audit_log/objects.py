@@ -119,7 +119,8 @@ class Nearest:
 
 def _outward(near: int, end: int) -> Iterator[range]:
     """Yield all runs before `end`, in ever wider ranges to both sides of `near`."""
-    below, above, width = near + 1, near + 1, 2
+    below = above = min(near + 1, end)
+    width = 2
     while below > 0 or above < end:
         yield range(max(0, below - width), below)
         yield range(above, min(above + width, end))
