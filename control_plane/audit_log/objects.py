@@ -10,6 +10,7 @@ makes a name that meets another one has a record read in vain, as by naming that
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from zlib import crc32
 
@@ -45,16 +46,15 @@ def numbers(records: Sequence[ReadRecord], entry: int) -> list[int]:
     )
 
 
-def objects_of(read: Callable[[bytes], ReadRecord], public: bytes) -> frozenset[str] | None:
-    """Return the objects that a record says, None where it no longer reads."""
-    try:
-        return frozenset(what.name for what in read(public).what if what.kind == OBJECT)
-    except Malformed:
-        return None
+def objects_of(record: ReadRecord) -> frozenset[str]:
+    return frozenset(what.name for what in record.what if what.kind == OBJECT)
 
 
 class Said(NamedTuple):
-    """A record that may say an object. `names` are the objects that it says, None where it no longer reads."""
+    """A record that may say an object. `names` are the objects that it says, None where it no longer reads.
+
+    Source and number are what the record says itself; where it no longer reads, what its row says, 0 for no number.
+    """
 
     entry: int
     source: str
@@ -79,15 +79,24 @@ def led_to(
             if asked is not None:
                 held, values = f"{held} AND {column} = ?", [*values, asked]
         question = f"SELECT entry, source, seq, public FROM audit_records WHERE {held} ORDER BY entry"  # noqa: S608 (ours)
-        for number, whose, seq, public in driver.rows(session, question, tuple(values)):
-            yield Said(number, whose, seq, driver.blob(public), objects_of(read, driver.blob(public)))
+        for row in driver.rows(session, question, tuple(values)):
+            yield _said(read, *row)
 
 
-def lost(session: Session, name: str) -> int | None:
-    """Return the first entry that an object leads to and that nothing is held of, None where each is held."""
-    for entry in sorted(_entries(session, [name], _all_runs(session))):
-        if driver.row(session, "SELECT 1 FROM audit_records WHERE entry = ?", (entry,)) is None:
+def hidden(session: Session, name: str, event: Event, source: str) -> int | None:
+    """Return an entry to which an object leads and that is not held, or whose record says `event` of it, as `source`.
+
+    For whoever was led to none of these: then its row says something else. None: there is no such entry.
+    """
+    entries, read = sorted(_entries(session, [name], _all_runs(session))), record_reader()
+    for entry in entries:
+        row = driver.row(session, "SELECT public FROM audit_records WHERE entry = ?", (entry,))
+        if row is None:
             return entry
+        with suppress(Malformed):
+            record = read(driver.blob(row[0]))
+            if (record.event, record.source) == (event, source) and name in objects_of(record):
+                return entry
     return None
 
 
@@ -146,6 +155,15 @@ def _entries(session: Session, names: Collection[str], runs: range) -> set[int]:
             for (number,) in driver.rows(session, question, (*bounds, *some))
         }
     return found
+
+
+def _said(read: Callable[[bytes], ReadRecord], entry: int, source: str, seq: object, public: object) -> Said:
+    held = driver.blob(public)
+    try:
+        record = read(held)
+    except Malformed:
+        return Said(entry, source, seq if isinstance(seq, int) else 0, held, None)
+    return Said(entry, record.source, record.seq, held, objects_of(record))
 
 
 def _hash(name: str) -> int:

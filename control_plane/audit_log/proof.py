@@ -54,13 +54,14 @@ def _of_thing(session: Session, subject: Subject, event: Event, source: str) -> 
 
 
 def _of_object(session: Session, subject: Subject, event: Event, source: str) -> Sequence[int]:
-    """Raises AuditAltered: a record that may be meant is gone."""
-    led_to = sorted(objects.led_to(session, [subject.name], event, source), key=lambda one: one.seq)
+    """Raises AuditAltered: a record that is meant, or may be, is gone or stands where it does not belong."""
+    led_to = list(objects.led_to(session, [subject.name], event, source))
     meant = [one.seq for one in led_to if subject.name in (one.names or ())]
     # One that was altered may say something else now, which is for its proof to find; so may one of another object.
     others = [one.seq for one in led_to if subject.name not in (one.names or ())]
-    if not meant and (entry := objects.lost(session, subject.name)) is not None:
-        raise AuditAltered(source, entry, "it is missing")
+    if not meant and (entry := objects.hidden(session, subject.name, event, source)) is not None:
+        why = f"entry {entry} of the log, which may be it, is missing or its row says something else"
+        raise AuditAltered(source, 0, why)
     return [*meant[:_MOST], *others[:_MOST]]
 
 

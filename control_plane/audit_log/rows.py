@@ -18,7 +18,7 @@ from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
 from shared.audit.record import ReadRecord, StoredRecord
 
-# What is said of a thing and is none, and what nobody asks for; objects have an index of their own.
+# What is said of a thing and is none, and the hash of what was sealed; objects have an index of their own.
 _NEVER_SOUGHT = {"fact", "time", "record", OBJECT}
 _COLUMNS = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
 _LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"

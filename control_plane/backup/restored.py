@@ -5,7 +5,7 @@ delivered since: those the vault acknowledged, lost with its disk, and can only 
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
@@ -37,8 +37,9 @@ from control_plane.vault.opening import ReasonMissing
 from shared import canonical
 from shared import clock as clocks
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import ReadRecord
 from shared.canonical import Json
-from shared.errors import Refused
+from shared.errors import Malformed, Refused
 from shared.fields import Fields
 from shared.identity import CONTROL_PLANE
 
@@ -174,10 +175,17 @@ def _lacking(session: Session, restored: Restored) -> Iterator[tuple[str, str]]:
     since = and_(AuditRow.entry > (-1 if last is None else last), AuditRow.event == Event.IMAGE_DELIVERED.value)
     rows, read = select(AuditRow.source, AuditRow.public).where(since), record_reader()
     for some in session.execute(rows.execution_options(yield_per=_AT_ONCE)).partitions():
-        said = [(source, name) for source, public in some for name in objects_of(read, public) or ()]
+        said = [(source, name) for source, public in some for name in _delivered(read, public)]
         names = {name for _, name in said}
         there = set(session.scalars(select(Object.object_id).where(Object.object_id.in_(names))))
         yield from (one for one in said if one[1] not in there)
+
+
+def _delivered(read: Callable[[bytes], ReadRecord], public: bytes) -> frozenset[str]:
+    try:
+        return objects_of(read(public))
+    except Malformed:
+        return frozenset()  # verification names it
 
 
 def _unheard(session: Session, restored: Restored) -> Iterator[str]:

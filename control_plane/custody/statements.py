@@ -105,7 +105,7 @@ def _of_object(session: Session, subject: Subject, event: Event) -> list[tuple[s
     """Whose record no longer reads is shown as it is: whoever verifies the statement says so."""
     led_to = objects.led_to(session, [subject.name], event)
     meant = [one for one in led_to if one.names is None or subject.name in one.names]
-    return [(one.source, one.seq) for one in sorted(meant, key=lambda one: one.seq)]
+    return [(one.source, one.seq) for one in meant]
 
 
 def _proof(session: Session, source: str, seq: int) -> LogProof:

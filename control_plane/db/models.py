@@ -710,6 +710,7 @@ class AuditSubject(Base):
     """
 
     __tablename__ = "audit_subjects"
+    __table_args__ = _ALL_IS_KEY
 
     kind: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), primary_key=True)

@@ -137,6 +137,19 @@ def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not
         bench.log.about(*asked)
 
 
+@pytest.mark.parametrize(
+    "change", ["source = 'host-0'", "event = 'audit.read'", "seq = 9", "entry = 99", "entry = NULL"]
+)
+def test_a_record_about_an_object_whose_row_says_something_else_is_not_passed_over(
+    bench: Bench, two: tuple[SealedImage, SealedImage], change: str
+) -> None:
+    image, _ = two
+    bench.sql(f"UPDATE audit_records SET {change} WHERE source = :host AND seq = 1", host=str(image.host_id))  # noqa: S608 (ours)
+
+    with pytest.raises(AuditAltered):
+        bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id))
+
+
 def test_a_record_that_was_made_to_say_another_object_is_not_passed_over(
     bench: Bench, two: tuple[SealedImage, SealedImage]
 ) -> None:
