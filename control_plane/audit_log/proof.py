@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log import objects, sql
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.objects import OBJECT
+from control_plane.audit_log.reading import MERKLE_LOG
 from control_plane.db.models import AuditSubject
 from control_plane.db.transactions import snapshot
 from shared.audit.batch import MAX_RECORDS, AuditAltered, Batch, verify_batch
@@ -60,8 +61,7 @@ def _of_object(session: Session, subject: Subject, event: Event, source: str) ->
     # One that was altered may say something else now, which is for its proof to find; so may one of another object.
     others = [one.seq for one in led_to if subject.name not in (one.names or ())]
     if not meant and (entry := objects.hidden(session, subject.name, event, source)) is not None:
-        why = f"entry {entry} of the log, which may be it, is missing or its row says something else"
-        raise AuditAltered(source, 0, why)
+        raise AuditAltered(MERKLE_LOG, entry, "it is missing, or its row says another source, event or number")
     return [*meant[:_MOST], *others[:_MOST]]
 
 
