@@ -44,7 +44,7 @@ class Cost(NamedTuple):
     written_kb: float
 
     def __str__(self) -> str:
-        return f"{self.cpu_us:.1f} µs of the processor and {self.written_kb:.1f} kB were written"
+        return f"{self.cpu_us:.1f} µs of the processor and wrote {self.written_kb:.1f} kB"
 
 
 @dataclass(frozen=True)
