@@ -5,13 +5,17 @@ stays constant. Where somebody was erased the rows are gone by right: a record o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from contextlib import suppress
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from control_plane.audit_log import objects, sql
 from control_plane.audit_log.index import all_there
+from control_plane.audit_log.objects import OBJECT
+from control_plane.audit_log.quick_reader import record_reader
 from control_plane.audit_log.verify import KeyOf
 from control_plane.db import driver
 from control_plane.db.models import AuditRow, AuditSubject, BlindIndex, Object, SubjectKey
@@ -37,6 +41,7 @@ _RECORDS = select(_HELD.entry, _HELD.source, _HELD.public, _HELD.sealed)
 _IMAGES = select(
     Object.object_id, Object.host_id, Object.binding, Object.record, Object.sealed_index, Object.index_state
 )
+_STORED = f'"{Event.OBJECT_STORED.value}"'.encode()
 _FINDS_THE_PATIENT = {attribute.value for attribute in FINDS_THE_PATIENT}
 _Row = tuple[str, bytes]
 """Of the blind index: an attribute and a token."""
@@ -137,11 +142,22 @@ class _Walk:
                         yield _Fault(None, f"image {row.object_id}: {why}")
 
     def lost_images(self) -> Iterator[_Fault]:
-        stored = and_(AuditSubject.kind == "object", AuditSubject.event == Event.OBJECT_STORED.value)
-        gone = select(AuditSubject.name).outerjoin(Object, Object.object_id == AuditSubject.name)
-        gone = gone.where(stored, AuditSubject.source == CONTROL_PLANE, Object.object_id.is_(None))
-        for name in self._session.scalars(gone.execution_options(yield_per=_AT_ONCE)):
-            yield _Fault(None, f"image {name}: a record says that it was stored, and it is not held; nobody finds it")
+        stored = self._stored()
+        while names := list(islice(stored, _AT_ONCE)):
+            there = set(self._session.scalars(select(Object.object_id).where(Object.object_id.in_(names))))
+            for name in (one for one in names if one not in there):
+                why = f"image {name}: a record says that it was stored, and it is not held; nobody finds it"
+                yield _Fault(None, why)
+
+    def _stored(self) -> Iterator[str]:
+        """Yield every object that a record of the centre says was stored."""
+        read = record_reader()
+        for held in sql.records(self._session, CONTROL_PLANE):
+            if _STORED in held.stored.public:
+                with suppress(Malformed):
+                    record = read(held.stored.public)
+                    stored = record.what if record.event is Event.OBJECT_STORED else ()
+                    yield from (what.name for what in stored if what.kind == OBJECT)
 
     def _asked_for(self, entry: int, stored: StoredRecord) -> Sequence[Token]:
         """Return by what a record has to be found. Raises what opening does, SubjectKeyGone, NotOpenedHere."""
@@ -205,13 +221,9 @@ class _Walk:
 
     def _is_of_before(self, row: Any) -> bool:
         """Whether an image was stored before somebody was erased last."""
-        here = and_(AuditRow.source == AuditSubject.source, AuditRow.seq == AuditSubject.seq)
-        stored = select(func.min(AuditRow.entry)).join(AuditSubject, here).where(
-            AuditSubject.kind == "object", AuditSubject.name == row.object_id, AuditSubject.source == CONTROL_PLANE,
-            AuditSubject.event == Event.OBJECT_STORED.value,
-        )  # fmt: skip
-        entry = self._session.scalar(stored)
-        return entry is not None and entry < self._last_erased
+        led_to = objects.led_to(self._session, [row.object_id], Event.OBJECT_STORED, CONTROL_PLANE)
+        first = next((one.entry for one in led_to if one.names is None or row.object_id in one.names), None)
+        return first is not None and first < self._last_erased
 
 
 def _rows(tokens: Iterable[Token]) -> set[_Row]:

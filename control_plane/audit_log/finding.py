@@ -10,13 +10,14 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import CompoundSelect, Select, and_, func, select, tuple_, union
+from sqlalchemy import Select, and_, func, select, tuple_, union
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, sessionmaker
 
+from control_plane.audit_log import objects
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.pieces import EVENT, LONGEST_US, OUTCOME
 from control_plane.audit_log.shown import shown
-from control_plane.db.models import AuditName, AuditPiece, AuditRow, AuditSubject, AuditToken, BlindIndex, Object
+from control_plane.db.models import AuditName, AuditPiece, AuditRow, AuditToken, BlindIndex, Object
 from control_plane.db.transactions import snapshot
 from control_plane.erasure.private_parts import PrivateParts, State
 from control_plane.tlog import rows as heads
@@ -30,7 +31,7 @@ from shared.canonical import Json
 from shared.errors import Malformed
 
 MOST = 1000
-_AT_ONCE = 500
+_AT_ONCE, _ENTRIES_AT_ONCE = 500, 10_000
 Column = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 Candidates = Select[int | None, int | None, int | None, bytes]
 """Since when the piece of a record is, then the record's time, entry and public part; pieces in the order of time."""
@@ -130,10 +131,7 @@ class AuditFinding:
 
     def page(self, session: Session, question: Question, after: Place, limit: int = MOST) -> Page:
         """Return one page of an answer; that it was asked is recorded by whoever calls this."""
-        query = self._query(question, after)
-        if query is None:
-            return Page((), None)
-        found = _first(session, query, question, limit + 1)
+        found = _first(session, self._queries(session, question, after), question, limit + 1)
         entries = [entry for _, entry in found[:limit]]
         rows = {row.entry: row for row in session.scalars(select(AuditRow).where(AuditRow.entry.in_(entries)))}
         read = tuple(self._read(session, rows[entry]) for entry in entries)
@@ -164,31 +162,19 @@ class AuditFinding:
             Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what, private=private or None)
         )
 
-    def _query(self, question: Question, after: Place) -> Candidates | None:
-        """Return the records that the index leads to, None where a token has nothing to stand for."""
+    def _queries(self, session: Session, question: Question, after: Place) -> Iterator[Candidates]:
+        """Yield what returns the records that the index leads to; nothing where a token has nothing to stand for."""
         asked = [self._token(condition, value) for condition, value in _blind(question)]
-        tokens = [token for token in asked if token is not None]
-        if tokens != asked:
-            return None
-        query = _by_piece(question, after)
-        if tokens:
-            # All that is about somebody, and the rest of the question is held against that.
-            query = select(AuditRow.happened, AuditRow.happened, AuditRow.entry, AuditRow.public)
-            query = query.order_by(AuditRow.happened, AuditRow.entry)
-        for token in tokens:
-            query = query.where(AuditRow.entry.in_(_about(token)))
-        for column, asked_for in (
-            (AuditRow.event, question.event),
-            (AuditRow.action, question.action),
-            (AuditRow.outcome, question.outcome),
-        ):
-            query = query if asked_for is None else query.where(column == asked_for)
-        if question.since is not None:
-            query = query.where(AuditRow.happened >= clock.microseconds(question.since))
-        if question.until is not None:
-            query = query.where(AuditRow.happened < clock.microseconds(question.until))
-        place = tuple_(AuditRow.happened, AuditRow.entry)
-        return query.where(place > (after.happened, after.entry), AuditRow.entry < after.size)
+        if not asked:
+            yield _held_against(_by_piece(question, after), question, after)
+            return
+        # All that is about somebody, and the rest of the question is held against that.
+        theirs = [set[int]() if token is None else _about(session, token) for token in asked]
+        entries = sorted(set.intersection(*theirs))
+        query = select(AuditRow.happened, AuditRow.happened, AuditRow.entry, AuditRow.public)
+        query = _held_against(query.order_by(AuditRow.happened, AuditRow.entry), question, after)
+        for at in range(0, len(entries), _ENTRIES_AT_ONCE):
+            yield query.where(AuditRow.entry.in_(entries[at : at + _ENTRIES_AT_ONCE]))
 
     def _token(self, condition: str, value: str) -> Token | None:
         return self._private.index.token(_BLIND[condition], value)
@@ -199,6 +185,21 @@ class AuditFinding:
         return FoundRecord(
             row.entry or 0, row.source, row.seq, AuditRecord.parse(row.public), stored, shown(row), state
         )
+
+
+def _held_against(query: Candidates, question: Question, after: Place) -> Candidates:
+    for column, asked_for in (
+        (AuditRow.event, question.event),
+        (AuditRow.action, question.action),
+        (AuditRow.outcome, question.outcome),
+    ):
+        query = query if asked_for is None else query.where(column == asked_for)
+    if question.since is not None:
+        query = query.where(AuditRow.happened >= clock.microseconds(question.since))
+    if question.until is not None:
+        query = query.where(AuditRow.happened < clock.microseconds(question.until))
+    place = tuple_(AuditRow.happened, AuditRow.entry)
+    return query.where(place > (after.happened, after.entry), AuditRow.entry < after.size)
 
 
 def _by_piece(question: Question, after: Place) -> Candidates:
@@ -229,19 +230,20 @@ def _by_piece(question: Question, after: Place) -> Candidates:
     return query.order_by(*place)
 
 
-def _first(session: Session, query: Candidates, question: Question, most: int) -> list[tuple[int, int]]:
+def _first(session: Session, queries: Iterator[Candidates], question: Question, most: int) -> list[tuple[int, int]]:
     """Return time and entry of the first records that answer, in order; each once, whatever led to it."""
     said = [canonical.encode(name)[1:-1] for _, name in question.names()]
     found = list[tuple[int, int]]()
-    with session.execute(query.execution_options(yield_per=_AT_ONCE)) as candidates:
-        for since, happened, entry, public in candidates:
-            if len(found) >= most and (since or 0) > found[-1][0]:
-                break
-            place = happened or 0, entry or 0
-            at = bisect_left(found, place)
-            if found[at : at + 1] != [place] and all(name in public for name in said) and _answers(question, public):
-                found.insert(at, place)
-                del found[most:]
+    for query in queries:
+        with session.execute(query.execution_options(yield_per=_AT_ONCE)) as candidates:
+            for since, happened, entry, public in candidates:
+                if len(found) >= most and (since or 0) > found[-1][0]:
+                    break
+                place, is_said = (happened or 0, entry or 0), all(name in public for name in said)
+                at = bisect_left(found, place)
+                if found[at : at + 1] != [place] and is_said and _answers(question, public):
+                    found.insert(at, place)
+                    del found[most:]
     return found
 
 
@@ -267,22 +269,19 @@ def _objects(token: Token) -> Select[str]:
     )
 
 
-def _about(token: Token) -> CompoundSelect[int]:
+def _about(session: Session, token: Token) -> set[int]:
     """Return the entries of records that name an object with `token`, or were asked by it or by one of its images."""
-    named = (
-        select(AuditRow.entry)
-        .join(AuditSubject, and_(AuditSubject.source == AuditRow.source, AuditSubject.seq == AuditRow.seq))
-        .where(AuditSubject.kind == "object", AuditSubject.name.in_(_objects(token)))
-    )
+    images = set(session.scalars(_objects(token)))
+    named = {one.entry for one in objects.led_to(session, images) if not images.isdisjoint(one.names or ())}
     asked = select(AuditToken.entry).where(
         AuditToken.attribute == token.attribute.value, AuditToken.token == token.value
     )
-    theirs, images = aliased(BlindIndex), aliased(BlindIndex)
+    theirs, others = aliased(BlindIndex), aliased(BlindIndex)
     by_image = (
         select(AuditToken.entry)
         .select_from(theirs)
-        .join(images, images.object_id == theirs.object_id)
-        .join(AuditToken, and_(AuditToken.attribute == images.attribute, AuditToken.token == images.token))
+        .join(others, others.object_id == theirs.object_id)
+        .join(AuditToken, and_(AuditToken.attribute == others.attribute, AuditToken.token == others.token))
         .where(theirs.attribute == token.attribute.value, theirs.token == token.value)
     )
-    return union(named, asked, by_image)
+    return named | set(session.scalars(union(asked, by_image)))

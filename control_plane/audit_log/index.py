@@ -1,16 +1,17 @@
 """Holds what records are found by against the records themselves: whoever took a row out of the index hid a record.
 
-Records, pieces and what records are about are each read once, in the order in which they were written, side by side.
-What a private part is about is not looked at: that takes opening it. Rows that lead nowhere hide nothing.
+Records and pieces are each read once, in the order in which they were written, side by side. What a private part is
+about is not looked at: that takes opening it. Rows that lead nowhere hide nothing.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from control_plane.audit_log.objects import numbers
 from control_plane.audit_log.pieces import LONGEST_US, WIDEST, found_by
 from control_plane.audit_log.quick_reader import record_reader
 from control_plane.db import driver
@@ -18,18 +19,11 @@ from control_plane.db.models import AuditPiece, AuditRow
 from shared.audit.record import ReadRecord
 from shared.errors import Malformed
 
-_AT_ONCE, _KEYS_AT_ONCE, _MOST_AHEAD = 500, 1000, 20_000
+_AT_ONCE, _KEYS_AT_ONCE = 500, 1000
 _HELD, _PIECE = AuditRow.__table__.c, AuditPiece.__table__.c
 _RECORDS = select(_HELD.entry, _HELD.public, _HELD.happened, _HELD.event, _HELD.action, _HELD.outcome)
 _PIECES = select(_PIECE.first, _PIECE.last, _PIECE.since).order_by(_PIECE.first)
-# Of the table: its key has the same columns and less to read, but names of objects are in no order.
-_OBJECTS = {
-    "sqlite": "SELECT name, event, source, seq FROM audit_subjects NOT INDEXED WHERE kind = 'object' ORDER BY rowid",
-    "postgresql": "SELECT name, event, source, seq, ctid FROM audit_subjects WHERE kind = 'object'",
-}
-_NAME, _SUBJECT = ("kind", "name", "happened", "entry"), ("kind", "name", "event", "source", "seq")
-_About = tuple[str, str, str, int]
-"""An object, and the event, source and number of a record that says it."""
+_NAME, _OBJECT = ("kind", "name", "happened", "entry"), ("number",)
 
 
 class IndexVerdict(NamedTuple):
@@ -64,20 +58,18 @@ class _Found(NamedTuple):
 
 def verify_index(session: Session) -> IndexVerdict:
     """Compare every record with its rows of the index, in constant memory; one that reads no more is passed over."""
-    objects = text(_OBJECTS[session.get_bind().dialect.name])
     records = _RECORDS.where(_HELD.entry >= 0).order_by(_HELD.entry)
     few, count, read = {"yield_per": _AT_ONCE}, 0, record_reader()
     with (
         session.execute(records, execution_options=few) as held,
         session.execute(_PIECES, execution_options=few) as cut,
-        session.execute(objects, execution_options=few) as about,
     ):
-        pieces, index = _Pieces(_numbers(cut)), _Index(session, about)
+        pieces = _Pieces(_numbers(cut))
         for rows in held.partitions():
             count += len(rows)
             found = list(_found(rows, pieces, read))
-            if not index.leads_to(found):
-                return IndexVerdict(count, next(one.entry for one in found if not index.leads_to([one])))
+            if not _leads_to(session, found):
+                return IndexVerdict(count, next(one.entry for one in found if not _leads_to(session, [one])))
     return IndexVerdict(count, None)
 
 
@@ -112,47 +104,20 @@ class _Pieces:
         return piece if piece is not None and entry <= min(piece.last, piece.first + WIDEST - 1) else None
 
 
-class _Index:
-    def __init__(self, session: Session, objects: Iterator[Sequence[Any]]) -> None:
-        self._session, self._objects = session, objects
-        self._ahead = set[_About]()
-
-    def leads_to(self, found: Sequence[_Found]) -> bool:
-        """Whether every row of the index is there that leads to these records."""
-        if not all(one.is_said for one in found):
-            return False
-        names = {
-            (kind, name, piece.since, piece.first)
-            for piece, together in groupby(found, lambda one: one.piece)
-            if piece is not None
-            for kind, name in found_by([one.record for one in together])
-        }
-        about = {
-            (what.name, record.event.value, record.source, record.seq)
-            for _, record, _, _ in found
-            for what in record.what
-            if what.kind == "object"
-        }
-        objects = [("object", *one) for one in self._not_next(about)]
-        session = self._session
-        return all_there(session, "audit_names", _NAME, names) and all_there(
-            session, "audit_subjects", _SUBJECT, objects
-        )
-
-    def _not_next(self, wanted: set[_About]) -> set[_About]:
-        """Return what of `wanted` is not among the next that were written, as it is where records came again.
-
-        That is asked for by its key: by the order nothing is decided but how long it takes.
-        """
-        missing = wanted - self._ahead
-        self._ahead -= wanted
-        for _ in range(2):
-            came = {(row[0], row[1], row[2], row[3]) for row in islice(self._objects, len(missing))}
-            self._ahead |= came - missing
-            missing -= came
-        if len(self._ahead) > _MOST_AHEAD:
-            self._ahead.clear()
-        return missing
+def _leads_to(session: Session, found: Sequence[_Found]) -> bool:
+    """Whether every row of the index is there that leads to these records."""
+    if not all(one.is_said for one in found):
+        return False
+    names = {
+        (kind, name, piece.since, piece.first)
+        for piece, together in groupby(found, lambda one: one.piece)
+        if piece is not None
+        for kind, name in found_by([one.record for one in together])
+    }
+    objects = {(number,) for one in found for number in numbers([one.record], one.entry)}
+    return all_there(session, "audit_names", _NAME, names) and all_there(
+        session, "audit_objects", _OBJECT, sorted(objects)
+    )
 
 
 def all_there(session: Session, table: str, columns: Sequence[str], keys: Collection[driver.Values]) -> bool:

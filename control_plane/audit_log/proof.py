@@ -1,10 +1,14 @@
 """Finds what the log says about a thing, each record proved by the statement of its source that covers it."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.audit_log import sql
+from control_plane.audit_log import objects, sql
 from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.objects import OBJECT
+from control_plane.audit_log.reading import MERKLE_LOG
 from control_plane.db.models import AuditSubject
 from control_plane.db.transactions import snapshot
 from shared.audit.batch import MAX_RECORDS, AuditAltered, Batch, verify_batch
@@ -25,15 +29,9 @@ class AuditProof:
         None may mean that they have not arrived yet.
         Raises AuditAltered, WrongSigner, SignatureInvalid, NotCertified: such a record is held and does not hold.
         """
-        named = select(AuditSubject.seq).where(
-            AuditSubject.kind == subject.kind,
-            AuditSubject.name == subject.name,
-            AuditSubject.event == event.value,
-            AuditSubject.source == source,
-        )
-        oldest = named.order_by(AuditSubject.seq).limit(_MOST)
+        numbers = _of_object if subject.kind == OBJECT else _of_thing
         with snapshot(self._database) as session:
-            read = [_read(session, source, seq) for seq in session.scalars(oldest).all()]
+            read = [_read(session, source, seq) for seq in numbers(session, subject, event, source)]
         # Proved once the session is given back: looking up a key takes one of its own.
         found = [self._proved(source, *one) for one in read]
         return tuple(record for record in found if record.event is event and subject in record.what)
@@ -44,6 +42,27 @@ class AuditProof:
         except Malformed as exc:
             raise AuditAltered(source, seq, str(exc)) from exc
         return records[seq - first]
+
+
+def _of_thing(session: Session, subject: Subject, event: Event, source: str) -> Sequence[int]:
+    named = select(AuditSubject.seq).where(
+        AuditSubject.kind == subject.kind,
+        AuditSubject.name == subject.name,
+        AuditSubject.event == event.value,
+        AuditSubject.source == source,
+    )
+    return session.scalars(named.order_by(AuditSubject.seq).limit(_MOST)).all()
+
+
+def _of_object(session: Session, subject: Subject, event: Event, source: str) -> Sequence[int]:
+    """Raises AuditAltered: a record that is meant, or may be, is gone or stands where it does not belong."""
+    led_to = list(objects.led_to(session, [subject.name], event, source))
+    meant = [one.seq for one in led_to if subject.name in (one.names or ())]
+    # One that was altered may say something else now, which is for its proof to find; so may one of another object.
+    others = [one.seq for one in led_to if subject.name not in (one.names or ())]
+    if not meant and (entry := objects.hidden(session, subject.name, event, source)) is not None:
+        raise AuditAltered(MERKLE_LOG, entry, "it is missing, or its row says another source, event or number")
+    return [*meant[:_MOST], *others[:_MOST]]
 
 
 def _read(session: Session, source: str, seq: int) -> tuple[int, int, Batch]:

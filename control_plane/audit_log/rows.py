@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeAlias
 
 from sqlalchemy.orm import Session
 
+from control_plane.audit_log import objects
+from control_plane.audit_log.objects import OBJECT
 from control_plane.audit_log.pieces import Piece, cut
 from control_plane.db import driver
 from control_plane.db.models import as_stored
@@ -16,8 +18,8 @@ from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
 from shared.audit.record import ReadRecord, StoredRecord
 
-# What is said of a thing and is none.
-_NEVER_SOUGHT = {"fact", "time"}
+# What is said of a thing and is none, and the hash of what was sealed; objects have an index of their own.
+_NEVER_SOUGHT = {"fact", "time", "record", OBJECT}
 _COLUMNS = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
 _LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"
 _LAST_STATEMENT = "SELECT last, statement FROM audit_statements WHERE source = ? ORDER BY last DESC, first LIMIT 1"
@@ -90,6 +92,7 @@ def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     ]
     # Where records were cut off and come again, what was said of them may still be there.
     _insert_new(session, "audit_subjects (kind, name, event, source, seq)", subjects)
+    _insert_new(session, "audit_objects (number)", [(number,) for number in objects.numbers(records, entry)])
     for at, about in enumerate(arrival.about, entry):
         keep_tokens(session, at, about)
     keep_statements(session, source, arrival.statements)

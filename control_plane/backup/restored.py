@@ -4,16 +4,20 @@ Hosts go on where they stood. Their audit chains come again from where the backu
 delivered since: those the vault acknowledged, lost with its disk, and can only name.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import nsmallest
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import and_, delete, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.objects import objects_of
+from control_plane.audit_log.quick_reader import record_reader
 from control_plane.db.models import (
     ApiToken,
-    AuditSubject,
+    AuditRow,
     EnrolmentCodeRow,
     Fact,
     Host,
@@ -33,12 +37,14 @@ from control_plane.vault.opening import ReasonMissing
 from shared import canonical
 from shared import clock as clocks
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import ReadRecord
 from shared.canonical import Json
-from shared.errors import Refused
+from shared.errors import Malformed, Refused
 from shared.fields import Fields
+from shared.identity import CONTROL_PLANE
 
-RESTORED, _SETTLED = "restored", "restored and settled: "
-_MOST_NAMED = 5
+RESTORED, UNSETTLED, _SETTLED = "restored", "restored before, and not settled", "restored and settled: "
+_MOST_NAMED, _AT_ONCE = 5, 500
 
 
 class NotRestored(Refused):
@@ -118,7 +124,7 @@ class RestoreSettling:
         restored = unsettled(session)
         if restored is None:
             raise NotRestored
-        session.delete(session.get_one(Fact, RESTORED))
+        session.execute(delete(Fact).where(Fact.name.in_((RESTORED, UNSETTLED))))
         session.merge(Fact(name=f"{_SETTLED}{restored.label}", value=restored.text()))
         who, what = (Participant("person", person, True),), (Subject("backup", restored.label),)
         private: dict[str, Json] = {"reason": reason}
@@ -138,36 +144,48 @@ def gaps(session: Session) -> Iterator[str]:
         "again, unless erased.json was put beside the root key; look into it, then "
         "`leadglass-server settle-restore --reason …`"
     )
-    yield from _lost(session)
+    yield from _lost(session, restored)
     yield from _unheard(session, restored)
 
 
-def lost_objects(session: Session, host_id: str, most: int) -> list[str]:
-    """Return objects that a host says it delivered and that the vault does not hold."""
-    theirs = select(AuditSubject.name).where(AuditSubject.source == host_id, *_lacks())
-    return list(session.scalars(theirs.order_by(AuditSubject.name).limit(most)))
-
-
-def _lacks() -> tuple[ColumnElement[bool], ...]:
-    return (
-        AuditSubject.kind == "object",
-        AuditSubject.event == Event.IMAGE_DELIVERED.value,
-        ~exists().where(Object.object_id == AuditSubject.name),
-    )
-
-
-def _lost(session: Session) -> Iterator[str]:
-    by_host = select(AuditSubject.source, func.count()).where(*_lacks()).group_by(AuditSubject.source)
-    for host_id, count in session.execute(by_host.order_by(AuditSubject.source)):
-        host = session.get(Host, host_id)
-        named = lost_objects(session, host_id, _MOST_NAMED)
-        more = f" and {count - len(named)} more" if count > len(named) else ""
+def _lost(session: Session, restored: Restored) -> Iterator[str]:
+    counts, named = Counter[str](), dict[str, list[str]]()
+    for host_id, object_id in _lacking(session, restored):
+        counts[host_id] += 1
+        named[host_id] = nsmallest(_MOST_NAMED, [*named.get(host_id, ()), object_id])
+    for host_id, count in sorted(counts.items()):
+        host, names = session.get(Host, host_id), named[host_id]
+        more = f" and {count - len(names)} more" if count > len(names) else ""
         images = "1 image" if count == 1 else f"{count} images"
         yield (
             f"{host.asset if host else host_id}: {images} had been delivered after the backup was made and the vault "
-            f"does not hold them: {', '.join(named)}{more}; the host's own journal says so, and its spool has let "
+            f"does not hold them: {', '.join(names)}{more}; the host's own journal says so, and its spool has let "
             "go of them"
         )
+
+
+def _lacking(session: Session, restored: Restored) -> Iterator[tuple[str, str]]:
+    """Yield hosts, and an object that each says it delivered and that the vault does not hold.
+
+    What had arrived before the backup was held in it. A restore that nobody settled may be the second.
+    """
+    earlier = [Restored.parse(text) for text in session.scalars(select(Fact.value).where(Fact.name == UNSETTLED))]
+    seq = min(one.audit_seq for one in (restored, *earlier))
+    last = session.scalar(select(AuditRow.entry).where(AuditRow.source == CONTROL_PLANE, AuditRow.seq == seq))
+    since = and_(AuditRow.entry > (-1 if last is None else last), AuditRow.event == Event.IMAGE_DELIVERED.value)
+    rows, read = select(AuditRow.source, AuditRow.public).where(since), record_reader()
+    for some in session.execute(rows.execution_options(yield_per=_AT_ONCE)).partitions():
+        said = [(source, name) for source, public in some for name in _delivered(read, public)]
+        names = {name for _, name in said}
+        there = set(session.scalars(select(Object.object_id).where(Object.object_id.in_(names))))
+        yield from (one for one in said if one[1] not in there)
+
+
+def _delivered(read: Callable[[bytes], ReadRecord], public: bytes) -> frozenset[str]:
+    try:
+        return objects_of(read(public))
+    except Malformed:
+        return frozenset()  # verification names it
 
 
 def _unheard(session: Session, restored: Restored) -> Iterator[str]:

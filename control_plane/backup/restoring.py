@@ -23,7 +23,7 @@ from control_plane.backup.bodies import Body
 from control_plane.backup.folder import BackupDamaged, BackupFolder, open_part, verify_part
 from control_plane.backup.lines import TYPES, Header, Lines
 from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifest, Part
-from control_plane.backup.restored import RESTORED, Restored, end_what_opens_again
+from control_plane.backup.restored import RESTORED, UNSETTLED, Restored, end_what_opens_again
 from control_plane.backup.verifying import Proved, prove
 from control_plane.checkpoints.guard import STOPPED
 from control_plane.db import place
@@ -192,6 +192,9 @@ class _Awakening:
     def _begin(self, session: Session, manifest: Manifest, backup: Path, damaged: tuple[str, ...]) -> None:
         now = self._clock.now()
         restored = Restored(manifest.label, manifest.begun, manifest.audit_seq, now)
+        # What was lost then is looked for until somebody settles this one: of several, from the first on.
+        if (earlier := session.get(Fact, RESTORED)) is not None and session.get(Fact, UNSETTLED) is None:
+            session.add(Fact(name=UNSETTLED, value=earlier.value))
         end_what_opens_again(session, now)
         # Without a credential nobody could look through the others that the backup revives.
         session.execute(update(ApiToken).where(ApiToken.name != CREDENTIAL, ApiToken.ended.is_(None)).values(ended=now))

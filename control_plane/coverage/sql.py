@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import AuditRow, AuditSubject, BlindIndex, Object
+from control_plane.audit_log.objects import Nearest
+from control_plane.db.models import BlindIndex, Object
 from control_plane.vault.index_service import Attribute
 from shared.audit.events import Event
 from shared.audit.record import AuditRecord
@@ -48,35 +49,24 @@ def captured_on(session: Session, day: date, read: ReadRecord) -> Iterator[Captu
     title is that of the host's audit record as it is stored, which `audit verify` proves and this does not.
     """
     begins = datetime.combine(day, time(), UTC)
-    says = and_(
-        AuditSubject.kind == "object",
-        AuditSubject.name == Object.object_id,
-        AuditSubject.event == Event.IMAGE_CAPTURED.value,
-        AuditSubject.source == Object.host_id,
-    )
     rows = (
-        select(Object.object_id, Object.host_id, Object.record, Object.binding, Object.sealed_index,
-               Object.index_state, AuditRow.public)
-        .outerjoin(AuditSubject, says)
-        .outerjoin(AuditRow, and_(AuditRow.source == AuditSubject.source, AuditRow.seq == AuditSubject.seq))
+        select(Object.object_id, Object.host_id, Object.record, Object.binding, Object.sealed_index, Object.index_state)
         .where(Object.received >= begins - _CLOCKS_APART)
         .order_by(Object.received, Object.object_id)
-    )  # fmt: skip
-    previous, written = "", f'"captured":"{day.isoformat()}T'.encode()
-    for row in session.execute(rows.execution_options(yield_per=_AT_ONCE)):
-        # Two records of one capture: the first is enough. Of other days there may be many more, so they are told by
-        # how a record is written before one is verified.
-        if row.object_id == previous or written not in row.record:
-            continue
-        previous = row.object_id
-        try:
-            record = read(row.host_id, row.record)
-        except (Malformed, IntegrityFailure):
-            continue
-        if begins <= record.captured < begins + timedelta(days=1):
-            is_indexed = row.index_state == "indexed"
-            title = _ae_title(row.public)
-            yield Captured(row.object_id, title, record, row.binding, row.sealed_index, is_indexed)
+    )
+    # Of other days there may be many more, so they are told by how a record is written before one is verified.
+    written, captures = f'"captured":"{day.isoformat()}T'.encode(), Nearest(session, Event.IMAGE_CAPTURED)
+    for some in session.execute(rows.execution_options(yield_per=_AT_ONCE)).partitions():
+        theirs = [row for row in some if written in row.record]
+        said = captures.of({row.object_id: row.host_id for row in theirs})
+        for row in theirs:
+            try:
+                record = read(row.host_id, row.record)
+            except (Malformed, IntegrityFailure):
+                continue
+            if begins <= record.captured < begins + timedelta(days=1):
+                title, is_indexed = _ae_title(said.get(row.object_id)), row.index_state == "indexed"
+                yield Captured(row.object_id, title, record, row.binding, row.sealed_index, is_indexed)
 
 
 def _ae_title(public: bytes | None) -> str:

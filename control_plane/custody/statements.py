@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.audit_log import sql
+from control_plane.audit_log import objects, sql
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.objects import OBJECT
 from control_plane.db.models import AuditSubject, Certificate, FrameDigests, Object
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import Kind
@@ -87,11 +88,24 @@ class CustodyStatements:
 
 def _proofs(session: Session, subject: Subject, events: tuple[Event, ...]) -> Iterator[LogProof]:
     for event in events:
-        named = select(AuditSubject.source, AuditSubject.seq).where(
-            AuditSubject.kind == subject.kind, AuditSubject.name == subject.name, AuditSubject.event == event.value
-        )
-        for source, seq in session.execute(named.order_by(AuditSubject.seq).limit(_OF_EACH)).all():
+        numbers = _of_object if subject.kind == OBJECT else _of_thing
+        for source, seq in numbers(session, subject, event)[:_OF_EACH]:
             yield _proof(session, source, seq)
+
+
+def _of_thing(session: Session, subject: Subject, event: Event) -> list[tuple[str, int]]:
+    named = select(AuditSubject.source, AuditSubject.seq).where(
+        AuditSubject.kind == subject.kind, AuditSubject.name == subject.name, AuditSubject.event == event.value
+    )
+    rows = session.execute(named.order_by(AuditSubject.seq).limit(_OF_EACH))
+    return [(source, seq) for source, seq in rows]
+
+
+def _of_object(session: Session, subject: Subject, event: Event) -> list[tuple[str, int]]:
+    """Whose record no longer reads is shown as it is: whoever verifies the statement says so."""
+    led_to = objects.led_to(session, [subject.name], event)
+    meant = [one for one in led_to if one.names is None or subject.name in one.names]
+    return [(one.source, one.seq) for one in meant]
 
 
 def _proof(session: Session, source: str, seq: int) -> LogProof:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     String,
     Text,
@@ -718,15 +719,30 @@ class OtherLog(Base):
 
 
 class AuditSubject(Base):
-    """Which records are about a thing. A way to find them and no evidence: what is found is proved by itself."""
+    """Which records are about a thing. A way to find them and no evidence: what is found is proved by itself.
+
+    Objects are in `audit_objects`, for each has a record and they have random names.
+    """
 
     __tablename__ = "audit_subjects"
+    __table_args__ = _ALL_IS_KEY
 
     kind: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
     event: Mapped[str] = mapped_column(String(40), primary_key=True)
     source: Mapped[str] = mapped_column(String(40), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
+
+
+class AuditObject(Base):
+    """By which numbers records are found that say an object (audit_log/objects.py): a way to find them, no evidence."""
+
+    __tablename__ = "audit_objects"
+
+    # SQLite's own row number, which has no second tree beside it, is an INTEGER and no BIGINT.
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    )
 
 
 class PolicyMetadata(Base):

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
+from control_plane.audit_log.objects import Nearest
 from control_plane.db.models import AuditRow, AuditSubject, Object
 from control_plane.policy.simulation.captures import Captured
 from control_plane.policy.simulation.devices import Attached, parsed_interfaces
@@ -40,32 +41,23 @@ class Lately:
 
 def captured_since(session: Session, since: datetime, most: int) -> Lately:
     """Count what arrived in the vault from `since` on, the newest first and `most` objects at most."""
-    says = and_(
-        AuditSubject.kind == "object",
-        AuditSubject.name == Object.object_id,
-        AuditSubject.event == Event.IMAGE_CAPTURED.value,
-        AuditSubject.source == Object.host_id,
-    )
     arrived = Object.received >= since
-    newest = select(Object.object_id).where(arrived).order_by(Object.received.desc(), Object.object_id).limit(most)
     rows = (
-        select(Object.object_id, Object.host_id, Object.record, Object.index_state, AuditRow.public)
-        .where(Object.object_id.in_(newest))
-        .outerjoin(AuditSubject, says)
-        .outerjoin(AuditRow, and_(AuditRow.source == AuditSubject.source, AuditRow.seq == AuditSubject.seq))
-        .order_by(Object.object_id)
+        select(Object.object_id, Object.host_id, Object.record, Object.index_state)
+        .where(arrived)
+        .order_by(Object.received.desc(), Object.object_id)
+        .limit(most)
     )
-    counts, unreadable, previous = Counter[Captured](), 0, ""
-    for row in session.execute(rows.execution_options(yield_per=_AT_ONCE)):
-        if row.object_id == previous:
-            continue  # two records of one capture: the first is enough
-        previous = row.object_id
-        try:
-            kind = _captured(row.host_id, row.record, row.public, is_read=row.index_state == INDEXED)
-        except Malformed:
-            unreadable += 1
-        else:
-            counts[kind] += 1
+    counts, unreadable, captures = Counter[Captured](), 0, Nearest(session, Event.IMAGE_CAPTURED)
+    for some in session.execute(rows.execution_options(yield_per=_AT_ONCE)).partitions():
+        said = captures.of({row.object_id: row.host_id for row in some})
+        for row in some:
+            try:
+                kind = _captured(row.host_id, row.record, said.get(row.object_id), is_read=row.index_state == INDEXED)
+            except Malformed:
+                unreadable += 1
+            else:
+                counts[kind] += 1
     total = session.scalar(select(func.count()).select_from(Object).where(arrived)) or 0
     return Lately(counts, unreadable, max(0, total - most))
 

@@ -256,6 +256,31 @@ def test_what_was_acknowledged_after_the_backup_is_named_once_the_host_says_so(k
     assert "1 image had been delivered after the backup" in named
 
 
+def test_what_a_restore_lost_that_nobody_settled_is_named_after_a_second_one(kept: Kept, new: Folders) -> None:
+    host = kept.spare
+    kept.back_up()
+    lost = kept.capture(host)
+    host.note(Event.IMAGE_DELIVERED, (Subject("object", str(lost.object_id)),))
+    kept.restore(new)
+    kept.bench = kept.restored(new)
+    kept.bench.audit.take(host.host_id, host.batch(1, len(host.journal)))
+    kept.bench.clock.advance(timedelta(minutes=1))
+    kept.back_up()
+
+    second = Folders(new.data.parent / "second")
+    kept.restore(second)
+    again = kept.restored(second)
+    assert _gaps_naming(again, str(lost.object_id))
+
+    RestoreSettling(again.database, again.journal).settle("A. Admin", "looked through the days since")
+    kept.bench = again
+    kept.bench.clock.advance(timedelta(minutes=2))
+    kept.back_up()
+    third = Folders(new.data.parent / "third")
+    kept.restore(third)
+    assert not _gaps_naming(kept.restored(third), str(lost.object_id))
+
+
 def test_a_restore_stays_open_until_a_named_person_settles_it_with_a_reason(kept: Kept, new: Folders) -> None:
     made = kept.back_up()
     kept.restore(new)

@@ -5,7 +5,8 @@ from datetime import timedelta
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import AuditRow, AuditSubject, Host, Object
+from control_plane.audit_log.objects import number_of
+from control_plane.db.models import AuditObject, AuditRow, AuditSubject, Host, Object
 from control_plane.enrolment import codes
 from edge_agent.link.happening import happening
 from edge_agent.usb_policy import notes
@@ -87,6 +88,5 @@ class Ward:
                                record_sha256=b"", sealed_index=b"", index_state="indexed", body_bytes=1,
                                received=self._now - ago, receipt=b""))  # fmt: skip
             session.add(AuditRow(source=str(host_id), seq=self._count, public=audit.encode(), sealed=None, leaf=b"",
-                                 received=self._now))  # fmt: skip
-            session.add(AuditSubject(kind="object", name=str(object_id), event=Event.IMAGE_CAPTURED.value,
-                                     source=str(host_id), seq=self._count))  # fmt: skip
+                                 received=self._now, entry=self._count, event=audit.event))  # fmt: skip
+            session.add(AuditObject(number=number_of(str(object_id), self._count)))

@@ -1,0 +1,185 @@
+"""What is found by the object that it is about, on every engine: all of it, nothing else; what is gone is missed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from control_plane.audit_log.objects import Nearest, led_to, number_of
+from control_plane.audit_log.reading import SEARCH_INDEX, ChainState
+from control_plane.custody.statements import CustodyStatements
+from control_plane.db import engine as engines
+from control_plane.db.engine import close_database, engine_of
+from control_plane.db.models import AuditObject, AuditRow
+from shared.audit.batch import AuditAltered
+from shared.audit.events import Action, Event, Outcome, Subject
+from shared.audit.record import AuditRecord
+from shared.custody.statement import CustodyStatement
+from shared.identity import CONTROL_PLANE, ObjectId
+from tests.contracts.database.conftest import Place as Database
+from tests.contracts.database.day import AUDITOR, OTHER, PATIENT
+from tests.control_plane.vault.bench import ENTRY, Bench, HostBench, SealedImage
+
+FAR = 3_000_000
+
+
+@pytest.fixture
+def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "centre", url=place.url)
+    yield bench
+    close_database(bench.database)
+
+
+def meeting() -> tuple[ObjectId, ObjectId]:
+    """Return two names that have the same hash in the index: among 100,000 there are some such pairs."""
+    random, seen = Random(1), dict[int, str]()
+    while True:
+        name = random.randbytes(16).hex()
+        other = seen.setdefault(number_of(name, 0), name)
+        if other != name:
+            return ObjectId.parse(other), ObjectId.parse(name)
+
+
+def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
+    host.captured(image)
+    bench.receive(image)
+    return image
+
+
+@pytest.fixture
+def two(bench: Bench) -> tuple[SealedImage, SealedImage]:
+    """Return images of two patients, whose names meet in the index."""
+    host, (mine, theirs) = bench.enrol(), meeting()
+    of_other = replace(ENTRY, patient_id=OTHER, study_instance_uid="9", sop_instance_uid="9.1")
+    images = kept(bench, host, host.seal(object_id=mine)), kept(bench, host, host.seal(b"", of_other, object_id=theirs))
+    host.deliver(1, len(host.journal))
+    return images
+
+
+def test_of_two_objects_whose_names_meet_each_is_told_its_own(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    mine, theirs = two
+    names = [str(mine.object_id), str(theirs.object_id)]
+    with bench.database() as session:
+        assert {name for one in led_to(session, names[:1]) for name in one.names or ()} == set(names)
+        captures = Nearest(session, Event.IMAGE_CAPTURED).of(dict.fromkeys(names, str(mine.host_id)))
+
+    for image, patient in ((mine, PATIENT), (theirs, OTHER)):
+        name = str(image.object_id)
+        touched = [one.record for one in bench.asking.who_touched(AUDITOR, patient).page.records]
+        said = [one for one in touched if one.event in (Event.IMAGE_CAPTURED, Event.OBJECT_STORED)]
+        assert [Subject("object", name) in one.what for one in said] == [True, True]
+        (record,) = bench.log.about(Subject("object", name), Event.IMAGE_CAPTURED, str(image.host_id))
+        assert AuditRecord.parse(captures[name]) == record
+        shown = CustodyStatement.parse(
+            CustodyStatements(bench.database, bench.journal, bench.clock).write(AUDITOR, image.object_id)
+        )
+        records = [AuditRecord.parse(proof.records[0]) for proof in shown.log]
+        assert [(one.event, Subject("object", name) in one.what) for one in records] == [
+            (Event.IMAGE_CAPTURED, True), (Event.OBJECT_STORED, True),
+        ]  # fmt: skip
+        assert bench.read(image) == image.dataset
+
+
+def captured_at(bench: Bench, entries: dict[int, str]) -> None:
+    """Have captures in the log as if many others were between them; nothing of them is signed."""
+    with bench.database.begin() as session:
+        for seq, (entry, name) in enumerate(entries.items(), 1):
+            public = AuditRecord(
+                f"host-{'0' * 32}", seq, bytes(32), bench.clock.now(), Event.IMAGE_CAPTURED, Action.CREATE,
+                Outcome.SUCCESS, (), (Subject("object", name),), "", None,
+            ).encode()  # fmt: skip
+            session.add(AuditRow(source=f"host-{'0' * 32}", seq=seq, public=public, sealed=None, leaf=b"",
+                                 received=bench.clock.now(), entry=entry, event=Event.IMAGE_CAPTURED))  # fmt: skip
+            session.add(AuditObject(number=number_of(name, entry)))
+
+
+def test_an_object_is_found_wherever_in_a_long_log_it_is_said(bench: Bench) -> None:
+    name = "ab" * 16
+    entries = [0, (1 << 15) - 1, 1 << 15, (1 << 15) + 1, 700_000, FAR]
+    captured_at(bench, {**dict.fromkeys(entries, name), 5: "other", FAR + 1: "other"})
+
+    with bench.database() as session:
+        assert [one.entry for one in led_to(session, [name])] == entries
+        assert list(led_to(session, ["nothing"])) == []
+
+
+def test_each_of_many_objects_has_the_record_of_its_source_wherever_that_is(bench: Bench) -> None:
+    names = [f"{number:032x}" for number in range(1200)]
+    captured_at(bench, {number * FAR // 1200: name for number, name in enumerate(names)})
+    source, nobody = f"host-{'0' * 32}", f"host-{'1' * 32}"
+
+    with bench.database() as session:
+        captures = Nearest(session, Event.IMAGE_CAPTURED)
+        for some in (names[300:500], names[:300], names[500:]):
+            found = captures.of(dict.fromkeys([*some, "nothing"], source))
+            assert [AuditRecord.parse(found[name]).what[0].name for name in some] == some
+            assert len(found) == len(some)
+        assert captures.of(dict.fromkeys(names, nobody)) == {}
+        assert Nearest(session, Event.OBJECT_STORED).of(dict.fromkeys(names, source)) == {}
+
+
+def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not_come(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    image, _ = two
+    asked = Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id)
+    assert bench.log.about(asked[0], Event.FRAMES_DIGESTED, CONTROL_PLANE) == ()
+
+    bench.sql("DELETE FROM audit_records WHERE source = :host AND seq = 1", host=str(image.host_id))
+
+    with pytest.raises(AuditAltered, match="missing"):
+        bench.log.about(*asked)
+
+
+@pytest.mark.parametrize(
+    "change", ["source = 'host-0'", "event = 'audit.read'", "seq = 9", "entry = 99", "entry = NULL"]
+)
+def test_a_record_about_an_object_whose_row_says_something_else_is_not_passed_over(
+    bench: Bench, two: tuple[SealedImage, SealedImage], change: str
+) -> None:
+    image, _ = two
+    bench.sql(f"UPDATE audit_records SET {change} WHERE source = :host AND seq = 1", host=str(image.host_id))  # noqa: S608 (ours)
+
+    with pytest.raises(AuditAltered):
+        bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id))
+
+
+def test_a_record_that_was_made_to_say_another_object_is_not_passed_over(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    image, _ = two
+    (row,) = bench.rows("SELECT public FROM audit_records WHERE source = :host AND seq = 1", host=str(image.host_id))
+    edited = bytes(row.public).replace(str(image.object_id).encode(), b"0" * 32)
+    bench.sql("UPDATE audit_records SET public = :p WHERE source = :host AND seq = 1",
+              p=edited, host=str(image.host_id))  # fmt: skip
+
+    with pytest.raises(AuditAltered):
+        bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id))
+
+
+def test_objects_of_a_log_of_before_are_found_as_they_were(
+    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    held = "SELECT number FROM audit_objects ORDER BY number"
+    numbers = bench.rows(held)
+    assert len(numbers) == 4
+    with engine_of(bench.database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(engines._MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0021")
+    before = bench.rows("SELECT name, event, source, seq FROM audit_subjects WHERE kind = 'object'")
+    assert {row.name for row in before} == {str(image.object_id) for image in two}
+    assert len(before) == len(numbers)
+
+    again = Bench(bench.folder, url=place.url)  # as after an upgrade
+    assert again.rows(held) == numbers
+    assert again.rows("SELECT name FROM audit_subjects WHERE kind IN ('object', 'record')") == []
+    assert again.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
+    close_database(again.database)
