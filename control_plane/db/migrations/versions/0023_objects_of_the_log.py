@@ -11,8 +11,8 @@ from control_plane.db.driver import blob
 from shared.audit.record import ReadRecord
 from shared.errors import Malformed
 
-revision = "0022"
-down_revision = "0021"
+revision = "0023"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
