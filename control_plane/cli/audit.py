@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from control_plane.cli.client import PeopleDoor
-from control_plane.cli.people import door, download, print_json, record_line
+from control_plane.cli.people import door, download, kept_checkpoint, print_json, record_line
 from control_plane.cli.times import instant
 from shared import clock
 from shared.audit.events import Event
@@ -63,7 +63,7 @@ def follow(options: Namespace) -> int:
 def archive(options: Namespace) -> int:
     body: dict[str, Json] = {"question": question(options)}
     if options.kept is not None:
-        body["kept"] = options.kept.read_text()
+        body["kept"] = kept_checkpoint(options.kept)
     size, _ = download(options, "POST", f"{_AUDIT}/archive" + "/opened" * options.open, body)
     if options.json:
         return print_json({"file": str(options.out), "bytes": size})

@@ -159,6 +159,7 @@ def test_a_move_of_hosts_that_nobody_knows_is_refused_and_none_is_listed(centre:
         (("find", "--study", "a study"), "study: expected a DICOM UID"),
         (("audit", "find", "--from", "01.03.2026"), "--from is malformed: 01.03.2026 is neither a day such as"),
         (("audit", "find", "--from", "2026-03-07", "--to", "2026-03-01"), "--to is malformed: 2026-03-01 is not after"),
+        (("audit", "verify", "--kept", sys.executable), "it is no checkpoint, as `audit checkpoint --out` writes one"),
         (("audit", "find", "--host", "CT 2"), "host id is malformed: expected host- and 32"),
         (
             ("host", "revoke", "host-1", "--reason", "stolen"),
