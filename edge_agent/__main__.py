@@ -370,7 +370,8 @@ def _forward_retry(arguments: argparse.Namespace) -> None:
 
     with opened_queue(_folder(arguments)) as queue:
         count = queue.retry(arguments.route, account())
-    sys.stdout.write(f"route {arguments.route}: {count} images that were refused are tried again\n")
+    refused = f"{count} of it the archive had refused"
+    sys.stdout.write(f"route {arguments.route}: all that waits is tried again within a minute; {refused}\n")
 
 
 def _forward_drop(arguments: argparse.Namespace) -> None:
@@ -448,8 +449,10 @@ def _read_code(file: Path) -> str:
 
     try:
         return file.read_text()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise Malformed("code file", "it cannot be read") from exc
+    except OSError as exc:
+        raise Malformed(f"code file {file}", f"it cannot be read: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise Malformed(f"code file {file}", "it is no text") from exc
 
 
 def _port(text: str) -> int:

@@ -18,6 +18,7 @@ _BLOCK_BYTES = 256 << 10
 _MAX_ANSWER_BYTES = 4 << 20
 _LISTEN_S = 5.0
 _EXPIRED = "ALERT_CERTIFICATE_EXPIRED"  # as OpenSSL names the alert of RFC 8446 section 6.2
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}  # as OpenSSL 3.0 and 3.2 say it
 # These say something of the host or the moment and nothing of what was sent; another try may succeed.
 _FORBIDDEN = 403
 _NOT_NOW = {401, 403, 404, 408, 425, 429}
@@ -209,4 +210,6 @@ def problem(answer: Answer) -> dict[str, str]:
 
 
 def _reason(exc: Exception) -> str:
+    if isinstance(exc, ssl.SSLError) and exc.reason in _NO_TLS:
+        return "what listens there does not speak TLS; is it this door's port?"
     return f"{type(exc).__name__}: {exc}" if isinstance(exc, OSError) else type(exc).__name__

@@ -123,6 +123,8 @@ def joined(*sources: Mapping[str, Json]) -> Site:
     together: dict[str, Json] = {"version": 1}
     for source in sources:
         together.update(source)
+    if unknown := sorted(together.keys() - {"version"} - {one.name for one in fields(Site)}):
+        raise Malformed(_WHAT, f"there is no field {unknown[0]}; --help of `visit` names those there are")
     for name, option in (("centre", "--url https://CENTRE:8441"), ("asset", '--asset "CT 2, room 1.14"')):
         if name not in together:
             raise Malformed(_WHAT, f"{name} is not given: name it in the site file, or say {option}")

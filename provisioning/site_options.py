@@ -70,9 +70,12 @@ def given(options: argparse.Namespace) -> tuple[dict[str, Json], dict[str, Json]
 def _file(file: Path) -> dict[str, Json]:
     with file.open("rb") as opened:
         data = opened.read(_MOST_BYTES + 1)
+    what = f"site file {file}"
     if len(data) > _MOST_BYTES:
-        raise Malformed("site file", f"larger than {_MOST_BYTES} bytes")
+        raise Malformed(what, f"larger than {_MOST_BYTES} bytes")
     try:
         return parse_file(data.decode())
     except UnicodeDecodeError as exc:
-        raise Malformed("site file", "not UTF-8") from exc
+        raise Malformed(what, "not UTF-8") from exc
+    except Malformed as exc:
+        raise Malformed(what, f"not TOML, in which text stands in quotes: {exc.why}") from exc

@@ -22,7 +22,7 @@ class Identifier:
 
     def __post_init__(self) -> None:
         if len(self.raw) != SIZE_BYTES:
-            raise Malformed(type(self).__name__, f"expected {SIZE_BYTES} bytes, got {len(self.raw)}")
+            raise Malformed(_in_words(type(self)), f"expected {SIZE_BYTES} bytes, got {len(self.raw)}")
 
     @classmethod
     def new(cls, random_bytes: RandomBytes = secrets.token_bytes) -> Self:
@@ -32,11 +32,15 @@ class Identifier:
     def parse(cls, text: str) -> Self:
         """Read the one text form. Raises Malformed."""
         if not re.fullmatch(rf"{cls.prefix}[0-9a-f]{{32}}", text):
-            raise Malformed(cls.__name__, f"expected {cls.prefix and cls.prefix + ' and '}32 lower-case hex digits")
+            raise Malformed(_in_words(cls), f"expected {cls.prefix and cls.prefix + ' and '}32 lower-case hex digits")
         return cls(bytes.fromhex(text.removeprefix(cls.prefix)))
 
     def __str__(self) -> str:
         return self.prefix + self.raw.hex()
+
+
+def _in_words(kind: type[Identifier]) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.__name__).lower()
 
 
 class HostId(Identifier):

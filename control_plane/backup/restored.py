@@ -142,7 +142,7 @@ def gaps(session: Session) -> Iterator[str]:
         f"restored from backup {restored.label}: what was done after {clocks.text(restored.begun)} is not here: hosts "
         "and people added or taken away, policy published, codes and keys; who was erased from the log since is in it "
         "again, unless erased.json was put beside the root key; look into it, then "
-        "`leadglass-server settle-restore --reason …`"
+        "`leadglass-server settle-restore --data DIR --reason …`"
     )
     yield from _lost(session, restored)
     yield from _unheard(session, restored)

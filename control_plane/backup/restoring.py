@@ -33,7 +33,7 @@ from control_plane.db.transactions import in_one_commit
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
 from control_plane.erasure.private_parts import PrivateParts
-from control_plane.first_start import INITIALISED, FolderTaken
+from control_plane.first_start import INITIALISED
 from control_plane.keys import drill, store
 from control_plane.keys.root import RootKey, store_root_key
 from control_plane.keys.store import KeyStore
@@ -63,6 +63,15 @@ class RestoreRefused(IntegrityFailure):
         )
 
 
+class FolderNotEmpty(Refused):
+    def __init__(self, data: Path) -> None:
+        super().__init__(
+            f"{data} is not empty, and a restore writes over nothing: give an empty folder, or move away what is "
+            "there, which may be newer than the backup"
+        )
+        self.data = data
+
+
 @dataclass(frozen=True)
 class Done:
     manifest: Manifest
@@ -75,12 +84,12 @@ def restore(
 ) -> Done:
     """Make the centre of `backup` in an empty data folder and an empty database.
 
-    Raises FolderTaken, DataInUse, DatabaseRefused, what `prove` does, RestoreRefused.
+    Raises FolderNotEmpty, DataInUse, DatabaseRefused, what `prove` does, RestoreRefused.
     """
     folders.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with folders.sole_use():
         if any(folders.data.iterdir()):
-            raise FolderTaken(folders.data)
+            raise FolderNotEmpty(folders.data)
         proved = prove(folder, backup, root)
         if proved.damaged and not without_damaged:
             raise RestoreRefused(proved.damaged)

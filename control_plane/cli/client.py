@@ -140,7 +140,10 @@ def _refusal(response: HTTPResponse) -> Exception:
     except (HTTPException, OSError, ValueError, KeyError, TypeError):
         title, detail = response.reason, ""
     if response.status == 400 or title == "Validation error":
-        return Malformed("request", detail or title)
+        what, _, why = detail.partition(" is malformed: ")
+        return Malformed(what, why) if why else Malformed("request", detail or title)
+    if response.status == 401:
+        return DoorRefused(401, title, f"{detail}; `leadglass-server person renew` gives a credential a new token")
     if response.status >= 500:
         return Unavailable(f"{title}: {detail}")
     return DoorRefused(response.status, title, detail)

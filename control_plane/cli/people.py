@@ -4,14 +4,17 @@ import json
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from control_plane.cli import certified
 from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
 from control_plane.vault.siblings import Siblings, lines
+from shared.audit.tlog.note import Note
 from shared.canonical import Json
 from shared.clock import SystemClock
+from shared.errors import Malformed
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import MISSING
 from shared.identity import ObjectId
@@ -201,8 +204,18 @@ _COMPARED = {
 }
 
 
+def kept_checkpoint(file: Path) -> str:
+    """Raises Malformed: it is none."""
+    text = file.read_text(errors="replace")
+    try:
+        Note.parse(text)
+    except Malformed as exc:
+        raise Malformed(f"--kept {file}", "it is no checkpoint, as `audit checkpoint --out` writes one") from exc
+    return text
+
+
 def audit_verify(options: Namespace) -> int:
-    kept: list[Json] = [path.read_text() for path in options.kept]
+    kept: list[Json] = [kept_checkpoint(path) for path in options.kept]
     # Every record and every image is looked at before the answer begins.
     answer: Any = door(options, is_patient=True).post("/api/v1/audit/verify", {"checkpoints": kept} if kept else {})
     if options.json:

@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from control_plane.cli.people import door
+from control_plane.cli.times import instant
+from shared import clock
 from shared.canonical import Json
 from shared.errors import Malformed
 
@@ -29,7 +31,8 @@ def retry(options: Namespace) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
     else:
-        print(f"route {options.route}: {answer['count']} images are tried again")
+        refused = f"{answer['count']} of it the archive had refused"
+        print(f"route {options.route}: all that waits is tried again now; {refused}")
     return 0
 
 
@@ -37,7 +40,10 @@ def again(options: Namespace) -> int:
     """Have an archive that lost them get images once more."""
     if options.until is not None and options.since is None:
         raise Malformed("--until", "it goes with --since alone; --object says which images by itself")
-    asked: dict[str, Json] = {"objects": options.object, "since": options.since, "until": options.until}
+    times = {"since": options.since, "until": options.until}
+    asked: dict[str, Json] = {"objects": options.object} | {
+        name: clock.text(instant(f"--{name}", text)) for name, text in times.items() if text is not None
+    }
     wanted = {name: value for name, value in asked.items() if value is not None} | {"reason": options.reason}
     answer: Any = door(options).post(f"/api/v1/routes/{quote(options.route, safe='')}/again", wanted)
     if options.json:

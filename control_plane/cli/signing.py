@@ -348,6 +348,9 @@ def _made(key: person_key.PersonKey, options: Namespace) -> int:
 
 def _load(file: Path) -> Draft:
     with file.open("rb") as opened:
-        draft = Draft.parse(opened.read(MAX_DRAFT_BYTES + 1))
+        data = opened.read(MAX_DRAFT_BYTES + 1)
+    if not Draft.is_one(data):
+        raise Malformed(str(file), "it is no draft; `policy propose` writes one of a policy file")
+    draft = Draft.parse(data)
     verify_draft(draft)
     return draft

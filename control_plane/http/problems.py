@@ -15,6 +15,7 @@ from control_plane.enrolment.codes import CodeOfAnotherAsset, CodeRefused
 from control_plane.enrolment.lapsed import NoSuchAsk
 from control_plane.enrolment.tombstones import Tombstoned
 from control_plane.fleet.devices import NoSuchHost
+from control_plane.http.expected import in_words
 from control_plane.http.limits import TooManyFailures
 from control_plane.moving.grants import MoveUnknown
 from control_plane.people.accounts import NotSignedIn
@@ -133,7 +134,7 @@ def _faults(detail: object, path: str = "") -> Iterator[str]:
         for name, inner in detail.items():
             yield from _faults(inner, f"{path}.{name}" if path else str(name))
     elif isinstance(detail, list):
-        yield from (f"{path.partition('.')[2] or path}: {what}" for what in detail)
+        yield from (f"{path.partition('.')[2] or path}: {in_words(str(what))}" for what in detail)
 
 
 def _in_words(name: str) -> str:

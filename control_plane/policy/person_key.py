@@ -121,7 +121,11 @@ def parse_private(pem: bytes, what: str) -> ec.EllipticCurvePrivateKey:
 
 def load_public(path: Path) -> PersonKey:
     """Raises KeyFileRefused, Malformed."""
-    return PersonKey.parse(_read(path, private=False))
+    data = _read(path, private=False)
+    if data.startswith(b"-----BEGIN"):
+        wanted = public_file(path).name
+        raise KeyFileRefused(path, f"is a key itself, which stays with its owner; {wanted} is asked for")
+    return PersonKey.parse(data)
 
 
 def new_key(path: Path, name: str) -> PersonKey:

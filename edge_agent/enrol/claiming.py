@@ -23,6 +23,12 @@ _TAKEN = 202
 _QUIET_S = 3600.0
 
 
+class ClaimNotWritten(Refused):
+    def __init__(self, out: Path, why: str) -> None:
+        super().__init__(f"{out} cannot be written: {why}; name a new file in a folder that is there")
+        self.out, self.why = out, why
+
+
 class Claiming:
     """A part of the agent. Rung whenever the centre says that it does not know this host; then it shows who that is.
 
@@ -89,11 +95,14 @@ def claim_of(folder: AgentFolder, identity: Identity, machine: Sequence[bytes], 
 
 
 def write_claim(folder: AgentFolder, machine: Sequence[bytes], now: datetime, out: Path) -> HostId:
-    """Write a new file, and return whose it is. Raises NotEnrolled, IdentityUnreadable, FileExistsError, and what a key
+    """Write a new file, and return whose it is. Raises NotEnrolled, IdentityUnreadable, ClaimNotWritten, and what a key
     that does not open raises.
     """
     identity = load_identity(folder)
     claim = claim_of(folder, identity, machine, now)
-    with os.fdopen(os.open(out, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as written:
-        written.write(claim.encode())
+    try:
+        with os.fdopen(os.open(out, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), "wb") as written:
+            written.write(claim.encode())
+    except OSError as exc:
+        raise ClaimNotWritten(out, exc.strerror or "it failed") from exc
     return identity.config.host_id

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge_agent.config import EVIDENCE_CERTIFICATE, HOST_CONFIG, AgentFolder, HostConfig
 from edge_agent.enrol.judge import verify_answer, verify_centre
 from edge_agent.enrol.keys import HostKeys, private_pem, request
-from edge_agent.enrol.store import refuse_if_enrolled, store
+from edge_agent.enrol.store import refuse_if_enrolled, store, verify_storable
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import file_name
 from edge_agent.host_keys.vault import KeyName, KeyVault
@@ -20,6 +20,7 @@ from shared.errors import Malformed, Refused
 from shared.identity import HostId
 
 _FORBIDDEN, _TOO_MANY = 403, 429
+_IDENTITY_BYTES = 128 << 10  # more than keys, certificates and addresses take
 _NOT_THE_CODE = {"CodeOfAnotherAsset", "Tombstoned"}
 
 
@@ -65,6 +66,7 @@ def enrol(
     tls, evidence = (
         vault.wrap(name, private_pem(key)) for name, key in ((KeyName.TLS, keys.tls), (KeyName.EVIDENCE, keys.evidence))
     )
+    verify_storable(folder.identity, _IDENTITY_BYTES)
     answer = _exchange(
         HttpsDoor(host, port, context),
         EnrolmentRequest(code.secret, request(keys.tls, "host"), request(keys.evidence, "evidence"), asset, machine),

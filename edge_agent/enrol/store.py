@@ -34,6 +34,20 @@ def refuse_if_enrolled(folder: Path) -> None:
         raise AlreadyEnrolled(folder)
 
 
+def verify_storable(folder: Path, size_bytes: int) -> None:
+    """Write as much where `folder` will be, and take it away again. Raises IdentityNotStored."""
+    try:
+        there = next(above for above in folder.parents if above.exists())
+        draft = there / f".{folder.name}-{secrets.token_hex(4)}"
+        draft.mkdir(mode=0o700)
+        try:
+            _write(draft / "tried", bytes(size_bytes))
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as exc:
+        raise IdentityNotStored(folder, f"{exc.strerror or 'it failed'}; the code was not sent") from exc
+
+
 def store(folder: Path, files: Mapping[str, bytes]) -> None:
     """Make `folder` with these files, 0600 in 0700. Once this returns they survive a power cut.
 

@@ -35,6 +35,8 @@ def act(arguments: argparse.Namespace) -> None:
         sys.stderr.write(
             "notify-send is not installed, so nothing is shown on the desktop (Debian package libnotify-bin)\n"
         )
+    if not arguments.follow and not arguments.notices.exists():
+        sys.stderr.write(f"there is no {arguments.notices}: no guard runs here, or it had nothing to tell yet\n")
     if arguments.follow:
         notices = follow(Follower(arguments.notices, from_start=False), Event().wait)
     else:

@@ -16,7 +16,7 @@ from control_plane.settings import Folders as CentreFolders
 from provisioning.demo.demonstration import demonstrate
 from provisioning.demo.display import Display, display_on
 from provisioning.demo.processes import Interrupted, interrupt_on_signals
-from provisioning.demo.stage import Centre, Folders, FolderTaken, Stage
+from provisioning.demo.stage import Centre, Folders, FolderTaken, FolderUnusable, Stage
 from shared.clock import SystemClock
 
 _HELD, _FAILED, _USAGE = range(3)
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _folder(options.data, display) as data:
             keep = _keep if options.keep else None
             outcome = demonstrate(Folders(data), display, broker=broker, keep=keep)
-    except FolderTaken as exc:
+    except (FolderTaken, FolderUnusable) as exc:
         sys.stderr.write(f"demo: {exc}\n")
         return _USAGE
     except Interrupted as exc:

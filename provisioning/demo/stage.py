@@ -12,6 +12,12 @@ from shared.errors import Refused
 MARK = "leadglass-demo"
 
 
+class FolderUnusable(Refused):
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"{folder} cannot be made or written: {why}; name another folder")
+        self.folder, self.why = folder, why
+
+
 class FolderTaken(Refused):
     def __init__(self, folder: Path) -> None:
         former = (folder / MARK).exists()
@@ -60,12 +66,15 @@ class Folders:
         return self.handover / f"recovery-share-{number}.txt"
 
     def make(self) -> None:
-        """Raises FolderTaken."""
-        if self.data.exists() and any(self.data.iterdir()):
-            raise FolderTaken(self.data)
-        for folder in (self.data, self.policies, self.logs):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.data / MARK).write_text("This folder was made by the Leadglass demo. It may be removed as a whole.\n")
+        """Raises FolderTaken, FolderUnusable."""
+        try:
+            if self.data.exists() and any(self.data.iterdir()):
+                raise FolderTaken(self.data)
+            for folder in (self.data, self.policies, self.logs):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.data / MARK).write_text("This folder was made by the Leadglass demo. It may be removed as a whole.\n")
+        except OSError as exc:
+            raise FolderUnusable(self.data, exc.strerror or "it failed") from exc
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ _FIXES = (
     ("which was revoked", f"tell the administrator: two of them have to lift that; the code is still good; {AGAIN}"),
     ("too many attempts", f"wait as long as it says; {AGAIN}"),
     ("status 503", f"the centre issues nothing at the moment; the administrator sees why in `status`; {AGAIN}"),
+    ("; the code was not sent", f"see what is wrong with that folder; the code is still good; {AGAIN}"),
     ("the identity cannot be written",
      f"see what is wrong with /var/lib/leadglass; the code may be spent, so ask for another; {AGAIN}"),
     ("does not answer as it should",

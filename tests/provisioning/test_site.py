@@ -81,5 +81,7 @@ def test_what_is_missing_is_said_with_the_option_for_it() -> None:
         given("--url", "https://centre:8441")
     with pytest.raises(Malformed, match="--url"):
         given("--asset", "CT 2")
+    with pytest.raises(Malformed, match="there is no field center"):
+        joined(parse_file("version = 1\ncenter = 'https://centre:8441'\n"))
     with pytest.raises(Malformed, match="site file"):
         parse_file("version = ")

@@ -132,9 +132,8 @@ class Section:
     ) -> None:
         self.at = at
         self._fields: dict[str, Value] = {}
-        expected = f"expected the fields {', '.join(required)}" + f"; and, if wanted, {', '.join(optional)}" * bool(
-            optional
-        )
+        named = (", ".join(fields) for fields in (required, optional) if fields)
+        expected = f"expected the fields {'; and, if wanted, '.join(named)}"
         if not isinstance(at.node, yaml.MappingNode):
             at.problem(expected)
             return

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from control_plane.backup import restoring
 from control_plane.backup.folder import BackupDamaged
 from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, unsettled
-from control_plane.backup.restoring import RestoreRefused
+from control_plane.backup.restoring import FolderNotEmpty, RestoreRefused
 from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.db.engine import DatabaseRefused
@@ -24,7 +24,7 @@ from control_plane.db.models import (
     TwoPersonRequest,
 )
 from control_plane.enrolment.code_service import EnrolmentCodes, WantedCode
-from control_plane.first_start import FolderTaken, NotInitialised, verify_initialised
+from control_plane.first_start import NotInitialised, verify_initialised
 from control_plane.keys.root import KeyNotAuthentic, RootKey
 from control_plane.keys.store import JOURNAL
 from control_plane.people.accounts import ALL, Accounts, NotSignedIn, begin_session, insert_token, open_link
@@ -118,7 +118,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(kept: Kept, new: Folders) -> N
     new.data.mkdir()
     (new.data / "theirs").write_text("theirs")
 
-    with pytest.raises(FolderTaken):
+    with pytest.raises(FolderNotEmpty, match="may be newer than the backup"):
         kept.restore(new)
     assert list(everything(new.data).values()) == [b"theirs"]
 

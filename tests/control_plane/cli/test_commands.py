@@ -153,10 +153,22 @@ def test_a_move_of_hosts_that_nobody_knows_is_refused_and_none_is_listed(centre:
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (("spool", "allow", "--from", "CT 2", "--to", "CT 3", "--reason", "box died"), "from: "),
-        (("open", "xyz", "--reason", "second opinion", "--out", "x"), "ObjectId is malformed: expected 32 lower-case"),
-        (("code", "--asset", ""), "asset: "),
-        (("find", "--study", "a study"), "study: "),
+        (("spool", "allow", "--from", "CT 2", "--to", "CT 3", "--reason", "box died"), "from: expected host- and 32"),
+        (("open", "xyz", "--reason", "second opinion", "--out", "x"), "object id is malformed: expected 32 lower-case"),
+        (("code", "--asset", ""), "asset: expected at least 1 character"),
+        (("find", "--study", "a study"), "study: expected a DICOM UID"),
+        (("audit", "find", "--from", "01.03.2026"), "--from is malformed: 01.03.2026 is neither a day such as"),
+        (("audit", "find", "--from", "2026-03-07", "--to", "2026-03-01"), "--to is malformed: 2026-03-01 is not after"),
+        (("audit", "verify", "--kept", sys.executable), "it is no checkpoint, as `audit checkpoint --out` writes one"),
+        (("audit", "find", "--host", "CT 2"), "host id is malformed: expected host- and 32"),
+        (
+            ("host", "revoke", "host-1", "--reason", "stolen"),
+            "leadglass-server: host id is malformed: expected host- and",
+        ),
+        (
+            ("routes", "again", "pacs", "--since", "lunch", "--reason", "stolen"),
+            "--since is malformed: lunch is neither",
+        ),
     ],
 )
 def test_bad_input_is_exit_code_2_and_named(centre: Running, arguments: tuple[str, ...], says: str) -> None:

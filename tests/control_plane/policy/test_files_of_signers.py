@@ -109,6 +109,8 @@ def test_a_new_key_is_for_its_owner_and_its_public_half_for_others(tmp_path: Pat
     assert (tmp_path / "grace").stat().st_mode & 0o777 == 0o600
     assert load_public(public_file(tmp_path / "grace")) == made
     assert b"PRIVATE" not in public_file(tmp_path / "grace").read_bytes()
+    with pytest.raises(KeyFileRefused, match=r"a key itself, which stays with its owner; grace\.pub is asked for"):
+        load_public(tmp_path / "grace")
 
 
 def test_a_credential_signs_with_the_key_beside_it(centre: Centre, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
-from edge_agent.enrol.claiming import Claiming
+from edge_agent.enrol.claiming import Claiming, ClaimNotWritten, write_claim
 from edge_agent.enrol.enroller import enrol
 from edge_agent.enrol.standing import UNKNOWN, CentreSays, read_standing
 from edge_agent.https import Answer
@@ -93,3 +93,12 @@ def test_status_says_unknown_until_the_centre_answers_it_as_a_host(says: CentreS
 
     says.heard("/api/v1/state", TAKEN)
     assert said(folder) == ""
+
+
+def test_a_claim_that_cannot_be_written_names_the_place(folder: AgentFolder, tmp_path: Path) -> None:
+    written = tmp_path / "late.claim"
+    write_claim(folder, (), FakeClock().now(), written)
+
+    for out in (written, tmp_path / "not-there" / "late.claim"):
+        with pytest.raises(ClaimNotWritten, match=r"late\.claim cannot be written"):
+            write_claim(folder, (), FakeClock().now(), out)

@@ -2,7 +2,9 @@
 
 import os
 import stat
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,32 @@ def test_a_disk_that_fails_leaves_no_half_identity(tmp_path: Path) -> None:
     with pytest.raises(IdentityNotStored):
         store(tmp_path / "identity", {"good": b"x", "folder/that/is/not/there": b"x"})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_spends_no_code(centre: Centre, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    code = centre.issue_code()
+
+    with pytest.raises(IdentityNotStored, match="Not a directory; the code was not sent"):
+        enrol(AgentFolder(tmp_path / "file"), centre.enrol_url, code, "CT 2, room 1.14")
+    assert not [request for request in centre.requests if request.startswith("POST")]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+    enrol(AgentFolder(tmp_path / "agent"), centre.enrol_url, code, "CT 2, room 1.14")
+
+
+def test_a_port_that_speaks_no_tls_is_named_as_one(centre: Centre, tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as plain:
+        thread = threading.Thread(target=plain.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(DoorUnavailable, match="does not speak TLS; is it this door's port"):
+                enrol(
+                    AgentFolder(tmp_path / "a"), f"https://127.0.0.1:{plain.server_port}", centre.issue_code(), "CT 2"
+                )
+        finally:
+            plain.shutdown()
+            thread.join(30)
 
 
 def test_what_is_not_enrolled_says_so(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_retry_has_it_tried_at_once_and_is_recorded(
     assert bench.work(to) is not None
 
     assert run(enrolled, "retry", "pacs") == 0
-    assert "1 images" in capsys.readouterr().out
+    assert "all that waits is tried again within a minute; 1 of it the archive had refused" in capsys.readouterr().out
     bench.work(to)
     assert pacs.stored == [sent.arrived]
     (record,) = bench.records(Event.ROUTE_RETRIED)
