@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from control_plane.audit_log.quick_reader import read_all, record_reader
 from shared.audit.batch import Batch, Statement, verify_chained, verify_stated
-from shared.audit.record import ReadRecord
+from shared.audit.record import ReadRecord, leaf_hashes
 from shared.errors import Malformed
 from shared.signing import EvidencePublicKey
 
@@ -23,9 +23,10 @@ class Verified(NamedTuple):
 def verify_quickly(batch: Batch, source: str, key: EvidencePublicKey) -> Verified:
     """Do what `verify_batch` does, and raise what it raises."""
     statement = verify_stated(batch, source, key)
-    leaves = [stored.leaf for stored in batch.records]
+    publics = [public for public, _ in batch.records]
+    leaves = leaf_hashes(publics)
     try:
-        records: Sequence[ReadRecord] = read_all([public for public, _ in batch.records])
+        records: Sequence[ReadRecord] = read_all(publics)
     except Malformed:
         records = ()
     if not _are_chained(records, leaves, batch, statement):

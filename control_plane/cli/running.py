@@ -1,5 +1,6 @@
 """Commands that work on the data folder itself: first start, running, and the recovery drill."""
 
+import gc
 import json
 import os
 import signal
@@ -68,6 +69,7 @@ def run(options: Namespace) -> int:
         centre.start()
         try:
             _announce(options.ready_file, centre.addresses())
+            gc.freeze()  # what is there now stays: looking through it again and again takes time from every request
             manager.ready()
             while not stop.wait(manager.interval_s):
                 if centre.answers():

@@ -6,9 +6,9 @@ A statement has `?` where a value goes, and nothing else that a driver would tak
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
@@ -21,6 +21,7 @@ Values = tuple[object, ...]
 # another thread may take the interpreter. PostgreSQL's driver sends many statements at once by itself.
 _TOGETHER = {"sqlite": (500, 50, 1), "postgresql": (1,)}
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+_CONNECTION = "connection of the driver"
 
 
 def translated(error: BaseException, dbapi: Any) -> Exception | None:
@@ -38,7 +39,7 @@ def rows(session: Session, question: str, values: Values = ()) -> list[Any]:
 
     All of it, for SQLite reads on while rows are fetched, and a damaged page shows only then.
     """
-    return _rows(session.connection(), question, values)
+    return _rows(_of(session), question, values)
 
 
 def rows_by_itself(engine: Engine, question: str, values: Values = ()) -> list[Any]:
@@ -46,8 +47,16 @@ def rows_by_itself(engine: Engine, question: str, values: Values = ()) -> list[A
 
     Raises DatabaseUnavailable.
     """
-    with answering(), engine.connect() as connection:
-        return _rows(connection, question, values)
+    dbapi = engine.dialect.loaded_dbapi
+    with answering():
+        try:
+            connection = engine.raw_connection()
+        except dbapi.Error as exc:
+            raise translated(exc, dbapi) or _ours("connect", exc, dbapi) from exc
+        try:
+            return _rows(_Open(engine.dialect, connection), question, values)
+        finally:
+            connection.close()
 
 
 def row(session: Session, question: str, values: Values = ()) -> Any:
@@ -65,39 +74,63 @@ def run(session: Session, statement: str, values: Values = ()) -> int:
         cursor.execute(written, values)
         return int(cursor.rowcount)
 
-    return _run(session.connection(), statement, do)
+    return _run(_of(session), statement, do)
 
 
 def insert(session: Session, into: str, rows: Iterable[Values], then: str = "") -> None:
     """Insert rows into a table with its columns; `then` is what follows the values. Raises what `run` does."""
     rest = list(rows)
-    connection = session.connection()
+    if not rest:
+        return
+    connection = _of(session)
     for together in _TOGETHER[connection.dialect.name]:
         whole = len(rest) - len(rest) % together
         if whole:
-            row = f"({', '.join('?' * len(rest[0]))})"
-            statement = f"INSERT INTO {into} VALUES {', '.join([row] * together)} {then}"  # noqa: S608 (every part is ours)
             values = [tuple(chain(*rest[at : at + together])) for at in range(0, whole, together)]
-            _run(connection, statement, partial(_execute_each, values=values))
+            _run(connection, _inserting(into, len(rest[0]), together, then), partial(_execute_each, values=values))
             rest = rest[whole:]
+
+
+@lru_cache(256)
+def _inserting(into: str, columns: int, rows: int, then: str) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {', '.join([row] * rows)} {then}"  # noqa: S608 (every part is ours)
 
 
 def _execute_each(cursor: DBAPICursor, written: str, values: Sequence[Values]) -> None:
     cursor.executemany(written, values)
 
 
-def _rows(connection: Connection, question: str, values: Values) -> list[Any]:
+class _Open(NamedTuple):
+    """A connection that is open, and of what kind."""
+
+    dialect: Dialect
+    connection: PoolProxiedConnection
+
+
+def _of(session: Session) -> _Open:
+    """Return the connection of `session`. It is remembered: asking SQLAlchemy for it takes longer than most statements.
+
+    A session that commits, or whose flush failed, is asked again, and says so where it cannot go on.
+    """
+    held: Connection | None = session.info.get(_CONNECTION)
+    if held is None or held.closed or not session.is_active:
+        held = session.info[_CONNECTION] = session.connection()
+    return _Open(held.dialect, held.connection)
+
+
+def _rows(at: _Open, question: str, values: Values) -> list[Any]:
     def ask(cursor: DBAPICursor, written: str) -> list[Any]:
         cursor.execute(written, values)
         return list(cursor.fetchall())
 
-    return _run(connection, question, ask)
+    return _run(at, question, ask)
 
 
-def _run(connection: Connection, statement: str, do: Callable[[DBAPICursor, str], T]) -> T:
-    dbapi, cursor = connection.dialect.loaded_dbapi, connection.connection.cursor()
+def _run(at: _Open, statement: str, do: Callable[[DBAPICursor, str], T]) -> T:
+    dbapi, cursor = at.dialect.loaded_dbapi, at.connection.cursor()
     try:
-        return do(cursor, _written(statement, connection.dialect.name))
+        return do(cursor, _written(statement, at.dialect.name))
     except dbapi.Error as exc:
         raise translated(exc, dbapi) or _ours(statement, exc, dbapi) from exc
     finally:

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, PendingRollbackError
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db import driver
@@ -34,6 +34,27 @@ def test_rows_that_are_there_already_are_none_of_its_faults(database: sessionmak
 
     with pytest.raises(IntegrityError):
         in_one_commit(database, twice)
+
+
+def test_a_session_that_has_committed_asks_by_the_connection_that_it_has_then(database: sessionmaker[Session]) -> None:
+    with database() as session, database() as other:
+        driver.run(session, "INSERT INTO facts (name, value) VALUES ('n', 'its own')")
+        session.commit()
+        # This takes the connection that the commit gave back, and changes what nobody else is to see yet.
+        driver.run(other, "UPDATE facts SET value = 'not committed'")
+
+        assert driver.rows(session, "SELECT value FROM facts") == [("its own",)]
+
+
+def test_nothing_more_is_written_in_a_transaction_that_failed(database: sessionmaker[Session]) -> None:
+    with database() as session:
+        driver.run(session, "INSERT INTO facts (name, value) VALUES ('n', 'first')")
+        session.add(Fact(name="n", value="twice"))
+        with pytest.raises(IntegrityError):
+            session.flush()
+
+        with pytest.raises(PendingRollbackError):
+            driver.run(session, "INSERT INTO facts (name, value) VALUES ('m', 'after it')")
 
 
 def test_a_question_by_itself_sees_what_is_committed_and_keeps_nothing_open(database: sessionmaker[Session]) -> None:
