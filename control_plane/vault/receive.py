@@ -248,8 +248,7 @@ class VaultIntake:
             # What is held has the same capture record, and this body is the one that it names.
             if object_id not in arrival.regained:
                 raise
-            self._store.set_aside(object_id)
-            self._store.put(object_id, BodyWindow(file, parts))
+            self._store.replace(object_id, BodyWindow(file, parts))
 
     def _proved(
         self,
