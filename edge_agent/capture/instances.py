@@ -43,6 +43,11 @@ class Instances:
         )
         return tuple(Instance(ObjectId.parse(name), digest, sop_class) for name, digest, sop_class in rows)
 
+    def hashes_of(self, object_id: ObjectId) -> tuple[bytes, ...]:
+        """Return the keyed hashes of the UIDs under which an object is known. Raises like `of`."""
+        rows = self._database.read("SELECT uid_hash FROM instance WHERE object = ?", (str(object_id),))
+        return tuple(uid_hash for (uid_hash,) in rows)
+
     def forget(self, connection: Connection, object_id: ObjectId) -> None:
         connection.execute("DELETE FROM instance WHERE object = ?", (str(object_id),))
 

@@ -1,6 +1,6 @@
 """Where captured images are kept: the spool, and what is entered of them beside it, over one database."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -50,6 +50,7 @@ class CaptureStore:
     ) -> None:
         self.database, self.journal, self._key = database, journal, key
         self._most_delivered = most_delivered
+        self._considered = 0  # up to which receipt it was considered whether to forget it
         self.spool = Spool(folder, database, **spool)
         self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
         self.claims = Claims(
@@ -85,18 +86,17 @@ class CaptureStore:
             else:
                 self.receipts.doubt(self.journal.subjects_after(seq, Event.IMAGE_DELIVERED))
 
-    def forget_old(self, named_elsewhere: Callable[[], Set[str]]) -> None:
-        """Forget the images that were delivered longest ago, some at a time, of more than are remembered.
+    def forget_old(self, named_elsewhere: Callable[[Collection[ObjectId]], Set[ObjectId]]) -> None:
+        """Forget some of the images that were delivered longest ago, of more than are remembered; called by one thread.
 
-        None that is in the spool or in doubt, and none of those that are `named_elsewhere`, by their ids: somebody
-        still waits for what becomes of them. One that is sent again after that is captured again, which the vault sees.
+        None that is in the spool or in doubt, and none of those given that are `named_elsewhere`: somebody still waits
+        for what becomes of them. One that is sent again after that is captured again, which the vault sees.
         """
-        if not self.receipts.old(self._most_delivered, 1):
-            return
-        kept = named_elsewhere()
         with self.database.transaction() as connection:
-            old = self.receipts.old(self._most_delivered, _FORGOTTEN_AT_ONCE + len(kept))
-            for object_id in [one for one in old if str(one) not in kept][:_FORGOTTEN_AT_ONCE]:
+            old = self.receipts.old(self._most_delivered, _FORGOTTEN_AT_ONCE, self._considered)
+            # What stays is passed over until all behind it were considered, so that it keeps no other.
+            self._considered = max(old, default=0)
+            for object_id in set(old.values()) - named_elsewhere(old.values()) if old else ():
                 self.receipts.forget(object_id)
                 self.instances.forget(connection, object_id)
 
