@@ -150,8 +150,8 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
     )
     if imported.answered_for:
         yield (
-            f"{len(imported.answered_for)} of them the vault has answered for; the agent asks whether it has them still, "
-            "and another import after that takes in what it lost"
+            f"{len(imported.answered_for)} of them the vault has answered for; the agent asks whether it has them "
+            "still; what it lost, another import after that takes in"
         )
     if imported.mended:
         yield f"{imported.mended} of them in place of what was damaged or put aside here; they wait for delivery again"
