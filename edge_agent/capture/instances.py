@@ -4,6 +4,7 @@ A SOP Instance UID is kept as its keyed hash only. An instance stays known after
 long as the vault's receipt is kept.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from sqlite3 import Connection
 
@@ -32,6 +33,9 @@ class Instances:
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(_SCHEMA)
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        return self._database.transaction()
 
     def of(self, uid_hash: bytes) -> tuple[Instance, ...]:
         """Return every data set captured under the UID with this keyed hash: none, one, or several that conflict.

@@ -54,7 +54,10 @@ class CaptureStore:
         self.spool = Spool(folder, database, **spool)
         self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
         self.claims = Claims(
-            self.instances, lambda name: self.spool.holds(name) or self.receipts.mentions(name), self._is_safe
+            self.instances,
+            lambda name: self.spool.holds(name) or self.receipts.mentions(name),
+            self._is_whole,
+            self.receipts.holds,
         )
         self.entries = Entries(database, journal, self.spool, self.instances, self.claims, owe)
 
@@ -100,14 +103,9 @@ class CaptureStore:
                 self.receipts.forget(object_id)
                 self.instances.forget(connection, object_id)
 
-    def _is_safe(self, object_id: ObjectId) -> bool:
-        """Return whether the vault has an object, or this host has it whole: its modality will hear that it is safe."""
-        if self.receipts.holds(object_id):
-            return True
+    def _is_whole(self, object_id: ObjectId) -> bool:
         row = self.spool.catalogue.find(object_id)
-        if row is not None and row.state in HERE:
-            verifier = SpoolVerifier(self.spool.catalogue, SpoolReader(self.spool.folder), lambda _: self._key)
-            if verifier.result(row).judged.finding is Finding.WHOLE:
-                return True
-        # Asked again, because it may have been delivered while it was looked at.
-        return self.receipts.holds(object_id)
+        if row is None or row.state not in HERE:
+            return False
+        verifier = SpoolVerifier(self.spool.catalogue, SpoolReader(self.spool.folder), lambda _: self._key)
+        return verifier.result(row).judged.finding is Finding.WHOLE
