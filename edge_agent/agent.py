@@ -8,7 +8,7 @@ import shutil
 import signal
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +103,7 @@ from shared.errors import IntegrityFailure, Unavailable
 from shared.fleet.budget import MEMBER
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState
-from shared.identity import RandomBytes
+from shared.identity import ObjectId, RandomBytes
 from shared.policy.routes import Peer
 from shared.sealing.binding import hash_sop_instance
 from shared.sealing.seal import EncryptorFactory
@@ -599,11 +599,12 @@ class Agent:
             yields=self._yielding(DELIVERY),
         )
 
-    def _named_elsewhere(self) -> set[str]:
-        """Return the objects by which a file of an export folder, or an open request for commitment, goes."""
-        hashes = (hash_sop_instance(self._identity.config.sop_hash_key, uid) for uid in self._commitments.asked_for())
-        asked_for = {str(each.object_id) for hashed in hashes for each in self.captures.instances.of(hashed)}
-        return asked_for | self._ledger.objects()
+    def _named_elsewhere(self, objects: Collection[ObjectId]) -> set[ObjectId]:
+        """Return those of some objects by which a file of an export folder, or an open request for commitment, goes."""
+        key, instances = self._identity.config.sop_hash_key, self.captures.instances
+        asked_for = {hash_sop_instance(key, uid) for uid in self._commitments.asked_for()}
+        named = {each for each in objects if asked_for and not asked_for.isdisjoint(instances.hashes_of(each))}
+        return named | self._ledger.known(objects)
 
     def _make_audit_uploads(self) -> tuple[Part, Part]:
         own = AuditUploader(

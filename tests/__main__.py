@@ -25,8 +25,8 @@ from pathlib import Path
 # The longest first: what is begun last should not be what the others wait for. The contracts wait for brokers and
 # databases more than they calculate, so they go beside those that do nothing else.
 RUNS = (
-    "tests/lab", "tests/lab/wiping", "tests/contracts", "tests/control_plane", "tests/lab/installed", "tests/scenarios",
-    "tests/edge_agent", "tests/provisioning", "tests/faults", "tests", "tests/control_plane/cli",
+    "tests/lab", "tests/lab/wiping", "tests/contracts", "tests/control_plane", "tests/lab/installed",
+    "tests/edge_agent", "tests/scenarios", "tests/provisioning", "tests/faults", "tests/control_plane/cli", "tests",
     "tests/control_plane/routes", "tests/control_plane/coverage",
 )  # fmt: skip
 ON_DISK = {

@@ -462,9 +462,10 @@ class Object(Base):
 
 
 class LostObject(Base):
-    """An object whose body is not here as its host signed it. The row goes when the image is here again.
+    """An object whose body is not here as its host signed it. The row goes when that very body is here again.
 
-    `told` is when its host heard so; `dataset_sha256` is what the host signed.
+    `told` is when its host heard so; `dataset_sha256` is what the host signed. `over_by` is the object that holds the
+    same image since: nobody misses this one any more, and it has no receipt all the same.
     """
 
     __tablename__ = "lost_objects"
@@ -474,6 +475,7 @@ class LostObject(Base):
     dataset_sha256: Mapped[bytes] = mapped_column(index=True)
     found: Mapped[datetime]
     told: Mapped[datetime | None]
+    over_by: Mapped[str | None] = mapped_column(ForeignKey("objects.object_id"), index=True)
 
 
 class Wrap(Base):

@@ -55,28 +55,36 @@ class LocalObjectStore(LocalBodies):
 
     def put(self, object_id: ObjectId, body: Readable) -> None:
         path = self.path(object_id)
-        with _translated():
-            descriptor, name = tempfile.mkstemp(dir=self._new)
-            new = Path(name)
+        with _translated(), self._written(body) as new:
             try:
-                with os.fdopen(descriptor, "wb") as file:
-                    _copy(body, file)
-                    file.flush()
-                    self._sync(file.fileno())
-                try:
-                    path.hardlink_to(new)
-                except FileExistsError as exc:
-                    if not _same(path, new):
-                        raise BodyConflict(object_id) from exc
-                self._sync_folder(path.parent)
-            finally:
-                new.unlink(missing_ok=True)
-
-    def set_aside(self, object_id: ObjectId) -> None:
-        path = self.path(object_id)
-        with _translated():
-            path.replace(path.with_suffix(DAMAGED))
+                path.hardlink_to(new)
+            except FileExistsError as exc:
+                if not _same(path, new):
+                    raise BodyConflict(object_id) from exc
             self._sync_folder(path.parent)
+
+    def replace(self, object_id: ObjectId, body: Readable) -> None:
+        path = self.path(object_id)
+        aside = path.with_suffix(DAMAGED)
+        with _translated(), self._written(body) as new:
+            aside.unlink(missing_ok=True)
+            aside.hardlink_to(path)
+            new.replace(path)
+            self._sync_folder(path.parent)
+
+    @contextmanager
+    def _written(self, body: Readable) -> Iterator[Path]:
+        """Yield a file that holds `body`, durably, and that is gone afterwards unless it got another name."""
+        descriptor, name = tempfile.mkstemp(dir=self._new)
+        new = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                _copy(body, file)
+                file.flush()
+                self._sync(file.fileno())
+            yield new
+        finally:
+            new.unlink(missing_ok=True)
 
     def _sync_folder(self, folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

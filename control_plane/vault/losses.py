@@ -1,32 +1,45 @@
 """Images that the vault answered for and has no more: the body is missing, or is not what the host signed.
 
-A loss is open while its row is there. The host that captured the image is told, so that it no longer says that it has
-it and takes it in again; with the image here again the row goes. The log keeps both.
+The host that captured the image is told, so that it no longer says that it has it and takes it in again. With the same
+image here as another object the loss is over, and its row stays, for the lost object has no receipt to give; with the
+body itself here again the row goes. The log keeps all of it.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db import driver
 from control_plane.db.engine import engine_of
 from control_plane.db.models import Host, LostObject, as_stored
+from control_plane.vault.object_store import Bodies, BodyMissing
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Malformed
 from shared.fleet.receipt import MOST_LOST
 from shared.identity import CONTROL_PLANE, HostId, ObjectId
+from shared.sealing.binding import Binding
 from shared.sealing.record import CaptureRecord
 from shared.signing import claimed_payload
 
 _MOST_NAMED = 3
+_READ_BYTES = 1 << 18
 _SIGNED = "SELECT host_id, record FROM objects WHERE object_id = ?"
-_OPEN = "SELECT 1 FROM lost_objects WHERE object_id = ?"
-_OF_DATASET = "SELECT object_id FROM lost_objects WHERE dataset_sha256 = ?"
-_UNTOLD = "SELECT object_id FROM lost_objects WHERE host_id = ? AND told IS NULL ORDER BY object_id LIMIT ?"
+_LOST = "SELECT dataset_sha256 FROM lost_objects WHERE object_id = ?"
+_OF_DATASET = (
+    "SELECT o.object_id, o.binding, o.index_state FROM lost_objects l JOIN objects o ON o.object_id = l.object_id "
+    "WHERE l.dataset_sha256 = ?"
+)
+_UNTOLD = (
+    "SELECT object_id FROM lost_objects WHERE host_id = ? AND told IS NULL AND over_by IS NULL "
+    "ORDER BY object_id LIMIT ?"
+)
+_ENDED_BY = "SELECT object_id, host_id FROM lost_objects WHERE over_by = ?"
+_AGAIN = "UPDATE lost_objects SET over_by = NULL, told = NULL WHERE over_by = ?"
+_OVER = "UPDATE lost_objects SET over_by = ? WHERE object_id = ? AND over_by IS NULL"
 _WHO = Participant("service", CONTROL_PLANE, True)
 
 
@@ -39,7 +52,10 @@ class Losses:
         self._journal.commits.run(lambda session: self.note(session, object_id, why))
 
     def note(self, session: Session, object_id: ObjectId, why: str) -> None:
-        """Note that an object's body is not here as its host signed it; once, and nothing of what is no object."""
+        """Note that an object's body is not here as its host signed it; once, and nothing of what is no object.
+
+        What it had come in the place of is missed again.
+        """
         held = driver.row(session, _SIGNED, (str(object_id),))
         if held is None or is_lost(session, object_id):
             return
@@ -49,8 +65,13 @@ class Losses:
             return  # the row was altered; of the body that says nothing
         row = (str(object_id), held[0], digest, as_stored(session, self._clock.now()))
         driver.insert(session, "lost_objects (object_id, host_id, dataset_sha256, found)", [row])
-        who = (_WHO, Participant("host", held[0], False))
-        what = (Subject("object", str(object_id)),)
+        self._record(session, str(object_id), held[0], why)
+        for again, host_id in driver.rows(session, _ENDED_BY, (str(object_id),)):
+            self._record(session, again, host_id, f"object {object_id}, which held the same image, is lost too")
+        driver.run(session, _AGAIN, (str(object_id),))
+
+    def _record(self, session: Session, object_id: str, host_id: str, why: str) -> None:
+        who, what = (_WHO, Participant("host", host_id, False)), (Subject("object", object_id),)
         lost = Happening(Event.OBJECT_LOST, Action.READ, Outcome.SERIOUS_FAILURE, who, what, why)
         self._journal.append(session, lost)
 
@@ -59,10 +80,19 @@ class Losses:
         rows = driver.rows_by_itself(self._engine, _UNTOLD, (str(host_id), MOST_LOST))
         return tuple(ObjectId.parse(name) for (name,) in rows)
 
-    def of_dataset(self, dataset_sha256: bytes) -> tuple[ObjectId, ...]:
-        """Return what was lost and held this very data set. Raises DatabaseUnavailable."""
+    def regained(self, by: Binding, dataset_sha256: bytes, index_states: Sequence[str]) -> tuple[ObjectId, ...]:
+        """Return what was lost and is here again with an object that holds this very data set.
+
+        It is the same image only in the same transfer syntax; `index_states` are those in which no look-up found more
+        of it. Raises DatabaseUnavailable.
+        """
         rows = driver.rows_by_itself(self._engine, _OF_DATASET, (dataset_sha256,))
-        return tuple(ObjectId.parse(name) for (name,) in rows)
+        return tuple(
+            ObjectId.parse(name)
+            for name, bound, state in rows
+            if name == str(by.object_id)
+            or (_transfer_syntax(driver.blob(bound)) == by.transfer_syntax and state in index_states)
+        )
 
     def told(self, object_id: ObjectId, host_id: HostId) -> None:
         """Note that the host of an object asked for its receipt and hears that there is none."""
@@ -78,34 +108,65 @@ class Losses:
 
     def ended(self, object_id: ObjectId) -> None:
         """Note that an object was proved whole; of one that was not lost there is nothing to note."""
-        if driver.rows_by_itself(self._engine, _OPEN, (str(object_id),)):
+        if driver.rows_by_itself(self._engine, _LOST, (str(object_id),)):
             self._journal.commits.run(lambda session: self.end(session, (object_id,), object_id))
 
-    def end(self, session: Session, lost: Sequence[ObjectId], by: ObjectId) -> None:
+    def end(self, session: Session, lost: Iterable[ObjectId], by: ObjectId) -> None:
         """Note that what was lost is here again, as the object `by`, which was proved to hold it."""
         for object_id in lost:
-            if driver.run(session, "DELETE FROM lost_objects WHERE object_id = ?", (str(object_id),)):
+            is_news = driver.run(session, _OVER, (str(by), str(object_id)))
+            if object_id == by:
+                driver.run(session, "DELETE FROM lost_objects WHERE object_id = ?", (str(by),))
+            if is_news:
                 what = tuple(Subject("object", name) for name in dict.fromkeys((str(by), str(object_id))))
                 self._journal.append(session, Happening(Event.LOSS_OVER, Action.UPDATE, Outcome.SUCCESS, (_WHO,), what))
 
 
 def is_lost(session: Session, object_id: ObjectId) -> bool:
-    return driver.row(session, _OPEN, (str(object_id),)) is not None
+    return driver.row(session, _LOST, (str(object_id),)) is not None
+
+
+def is_whole(bodies: Bodies, object_id: ObjectId, size_bytes: int, digest: bytes) -> bool:
+    """Return whether a body is here just as its host signed it. Raises StoreUnavailable."""
+    read, hashed, buffer = 0, sha256(), memoryview(bytearray(_READ_BYTES))
+    try:
+        with bodies.open(object_id) as body:
+            while count := body.readinto(buffer) or 0:
+                hashed.update(buffer[:count])
+                read += count
+    except BodyMissing:
+        return False
+    return (read, hashed.digest()) == (size_bytes, digest)
 
 
 def gaps(session: Session) -> Iterator[str]:
     """Say for each host what of its images is lost, and what people can do."""
-    open_ones = select(Host.asset, LostObject.host_id, LostObject.object_id, LostObject.told).join(
-        Host, Host.host_id == LostObject.host_id
-    )
-    rows = session.execute(open_ones.order_by(Host.enrolled, LostObject.host_id, LostObject.object_id)).all()
-    for _, of_host in groupby(rows, key=lambda row: row.host_id):
-        lost = list(of_host)
-        told = sum(row.told is not None for row in lost)
-        named = ", ".join(row.object_id for row in lost[:_MOST_NAMED])
-        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
-        images = "1 image" if len(lost) == 1 else f"{len(lost)} images"
-        yield (
-            f"{lost[0].asset}: the vault lost {images}, or they are damaged there: {named}{more}; the host knows of "
-            f"{told}, and takes in anew what is sent to it again"
+    is_told, mine = LostObject.told.is_not(None), LostObject.host_id == Host.host_id
+    counted = select(Host, is_told, func.count()).join(LostObject, mine).where(LostObject.over_by.is_(None))
+    for host, told, count in session.execute(counted.group_by(Host.host_id, is_told).order_by(Host.enrolled, is_told)):
+        of_it = select(LostObject.object_id).where(
+            LostObject.host_id == host.host_id, LostObject.over_by.is_(None), is_told.is_(told)
         )
+        named = ", ".join(session.scalars(of_it.order_by(LostObject.object_id).limit(_MOST_NAMED)))
+        more = f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
+        images, them = ("1 image, or it is", "it") if count == 1 else (f"{count} images, or they are", "them")
+        lost = f"{host.asset}: the vault lost {images} damaged there: {named}{more}"
+        yield f"{lost}; {_what_to_do(host, them, is_told=told)}"
+
+
+def _what_to_do(host: Host, them: str, *, is_told: bool) -> str:
+    if not host.active:
+        return f"this host is {host.standing}: send {them} to another one"
+    if is_told:
+        return f"the host knows: send {them} again"
+    return (
+        f"the host does not know yet: do not send {them} to it until it does, for it would answer success and keep "
+        "nothing"
+    )
+
+
+def _transfer_syntax(binding: bytes) -> str | None:
+    try:
+        return Binding.parse(binding).transfer_syntax
+    except Malformed:
+        return None  # the row was altered, and nothing is known to be the same

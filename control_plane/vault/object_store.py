@@ -54,8 +54,8 @@ class ObjectStore(Bodies, Protocol):
         Raises BodyConflict, StoreUnavailable.
         """
 
-    def set_aside(self, object_id: ObjectId) -> None:
-        """Take a body that is not what it has to be out of the way of the right one. It stays, under another name.
+    def replace(self, object_id: ObjectId, body: Readable) -> None:
+        """Keep `body`, as `put` does, in the place of one that is proved not to be what it has to be.
 
-        Raises StoreUnavailable.
+        That one stays under another name. At every moment one of them is the object's. Raises StoreUnavailable.
         """

@@ -20,7 +20,7 @@ from control_plane.vault.checks import Check, Name, Report
 from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.key_ring import KeyNotForThis, KeyRing, key_for
-from control_plane.vault.losses import Losses
+from control_plane.vault.losses import Losses, is_whole
 from control_plane.vault.object_store import Bodies, Body
 from control_plane.vault.siblings import lines
 from shared.audit.attempt import failure
@@ -187,7 +187,7 @@ class VaultOpener:
                 raise Malformed("range", f"starts at 0 or later and has at most {MAX_RANGE_BYTES} bytes")
             proved = self._prove_parts(self._held(object_id), Report())
             stored = proved.held.stored
-            with self._noting_loss(object_id), self._store.open(object_id) as body:
+            with self._noting_loss(proved.record), self._store.open(object_id) as body:
                 data = open_range(stored, _reader(body), proved.host_key, proved.key, start, length)
         self._journal.record(happening)
         return RangeRead(data, RANGE_SAYS)
@@ -227,7 +227,7 @@ class VaultOpener:
         stored, record = proved.held.stored, proved.record
         chunks = 0
         try:
-            with self._noting_loss(stored.object_id), self._store.open(stored.object_id) as body:
+            with self._noting_loss(record), self._store.open(stored.object_id) as body:
                 for _ in open_verified(stored, body, proved.host_key, proved.key):
                     chunks += 1
         except ObjectAltered as exc:
@@ -295,12 +295,16 @@ class VaultOpener:
                 yield bytes(piece)
 
     @contextmanager
-    def _noting_loss(self, object_id: ObjectId) -> Iterator[None]:
-        """A block that reads the body of an object of which everything else has held."""
+    def _noting_loss(self, record: CaptureRecord) -> Iterator[None]:
+        """A block that reads the body of an object of which everything else has held.
+
+        It is looked at again: a body that is just as the host signed it is no loss, whatever the host put into it.
+        """
         try:
             yield
         except IntegrityFailure as exc:
-            self._losses.found(object_id, str(exc))
+            if not is_whole(self._store, record.object_id, record.body_bytes, record.body_sha256):
+                self._losses.found(record.object_id, str(exc))
             raise
 
     @contextmanager

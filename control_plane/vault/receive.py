@@ -25,7 +25,7 @@ from control_plane.moving.move import Move, Moves
 from control_plane.vault import conflicts, rows
 from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
-from control_plane.vault.losses import Losses, is_lost
+from control_plane.vault.losses import Losses, is_lost, is_whole
 from control_plane.vault.object_store import BodyConflict, BodyMissing, ObjectStore, StoreUnavailable
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
@@ -41,7 +41,7 @@ from shared.sealing.index import SealedIndex
 from shared.sealing.object_file import BodyWindow, ObjectParts
 from shared.sealing.open import ObjectAltered, StoredObject, open_verified, unwrap, verify_parts
 from shared.sealing.record import CaptureRecord, record_digest
-from shared.signing import EvidencePublicKey, EvidenceSigner
+from shared.signing import EvidencePublicKey, EvidenceSigner, claimed_payload
 
 INDEXED, NOT_EVALUATED = "indexed", "not evaluated"
 _READ_BYTES = 1 << 18
@@ -103,7 +103,8 @@ class _Arrival:
     index: bytes
     index_state: str
     tokens: tuple[Token, ...]
-    regained: tuple[ObjectId, ...]  # lost objects of this very data set, which was proved to be in it
+    is_held: bool  # its row is here, with this capture record
+    regained: tuple[ObjectId, ...]  # lost objects that are here again with it: its data set was proved
 
 
 class VaultIntake:
@@ -148,10 +149,12 @@ class VaultIntake:
                 self._spool(object_id, host_id, stream, content_length, file)
                 parts = object_file.parse(file)
                 arrival = self._verified(object_id, host_id, parts, file)
-                self._put(arrival, parts, file)
+                is_mended = self._put(arrival, parts, file)
             routes = self._ways_out.owed(arrival.record)
             new = self._receipted(arrival)
-            receipt = self._journal.commits.run(lambda session: self._keep(session, arrival, new, happening, routes))
+            receipt = self._journal.commits.run(
+                lambda session: self._keep(session, arrival, new, happening, routes, is_mended=is_mended)
+            )
         except ObjectOfAnotherHost as exc:
             self._refusals.record(failure(happening, Event.OBJECT_REFUSED, exc), host_id, exc.named, type(exc).__name__)
             raise
@@ -178,8 +181,18 @@ class VaultIntake:
                     return held.receipt
             except BodyMissing as exc:
                 self._losses.found(object_id, str(exc))
+        elif self._is_whole_again(object_id, held.record):
+            self._losses.ended(object_id)
+            return held.receipt
         self._losses.told(object_id, host_id)
         raise NotHeld(object_id)
+
+    def _is_whole_again(self, object_id: ObjectId, signed: bytes) -> bool:
+        try:
+            record = CaptureRecord.parse(claimed_payload(signed))
+        except Malformed:
+            return False  # the row was altered, and nothing says what the body has to be
+        return is_whole(self._store, object_id, record.body_bytes, record.body_sha256)
 
     def _spool(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: _File) -> None:
         """Write the upload to `file`; of another host's object no more than the head, unless it is allowed now.
@@ -221,7 +234,7 @@ class VaultIntake:
             host_key = self._hosts.for_statement(str(move.source), parts.record)
         arrival = self._proved(object_id, parts, file, host_key, move)
         _verify_same(held, arrival)
-        return replace(arrival, regained=self._regained(arrival, parts, file, host_key))
+        return replace(arrival, is_held=held is not None, regained=self._regained(arrival, parts, file, host_key))
 
     def _regained(
         self, arrival: _Arrival, parts: ObjectParts, file: _File, host_key: EvidencePublicKey
@@ -230,14 +243,15 @@ class VaultIntake:
 
         Raises ObjectAltered, NotAuthentic.
         """
-        if lost := self._losses.of_dataset(arrival.record.dataset_sha256):
+        index_states = (arrival.index_state, NOT_EVALUATED)
+        if lost := self._losses.regained(parts.binding, arrival.record.dataset_sha256, index_states):
             key = key_for(self._keys, arrival.stored.wrap, KeyPurpose.DATA, arrival.record.grade)
             for _ in open_verified(arrival.stored, BodyWindow(file, parts), host_key, key):
                 pass
         return lost
 
-    def _put(self, arrival: _Arrival, parts: ObjectParts, file: _File) -> None:
-        """Keep the body, also in the place of one that is proved not to be what the host signed.
+    def _put(self, arrival: _Arrival, parts: ObjectParts, file: _File) -> bool:
+        """Keep the body, also in the place of one that is not what the host signed. Return whether there was one.
 
         Raises BodyConflict, StoreUnavailable.
         """
@@ -245,11 +259,12 @@ class VaultIntake:
         try:
             self._store.put(object_id, BodyWindow(file, parts))
         except BodyConflict:
-            # What is held has the same capture record, and this body is the one that it names.
-            if object_id not in arrival.regained:
+            # What is held has the same capture record, and this body was proved to be the one that it names.
+            if not arrival.is_held:
                 raise
-            self._store.set_aside(object_id)
-            self._store.put(object_id, BodyWindow(file, parts))
+            self._store.replace(object_id, BodyWindow(file, parts))
+            return True
+        return False
 
     def _proved(
         self,
@@ -265,8 +280,9 @@ class VaultIntake:
         self._verify_wrap(stored, record, file, parts.body_offset)
         entry = self._index.open(SealedIndex(parts.index, record.index_commitment), binding)
         if not entry.evaluated:
-            return _Arrival(stored, move, record, parts.index, NOT_EVALUATED, (), ())
-        return _Arrival(stored, move, record, parts.index, INDEXED, self._index.tokens(entry), ())
+            return _Arrival(stored, move, record, parts.index, NOT_EVALUATED, (), is_held=False, regained=())
+        tokens = self._index.tokens(entry)
+        return _Arrival(stored, move, record, parts.index, INDEXED, tokens, is_held=False, regained=())
 
     def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, file: _File, body: int) -> None:
         """A host lets go of an image once it has our receipt, so a data key that does not open it is refused now."""
@@ -298,12 +314,22 @@ class VaultIntake:
         )
 
     def _keep(
-        self, session: Session, arrival: _Arrival, new: rows.New, happening: Happening, routes: tuple[str, ...]
+        self,
+        session: Session,
+        arrival: _Arrival,
+        new: rows.New,
+        happening: Happening,
+        routes: tuple[str, ...],
+        *,
+        is_mended: bool,
     ) -> bytes:
         held = rows.held(session, new.object_id)
         _verify_same(held, arrival)
         if held is not None:
-            self._losses.end(session, arrival.regained, new.object_id)
+            if is_mended:
+                self._losses.note(session, new.object_id, "the body was not what the host signed, which came again")
+            mended = (new.object_id,) if is_mended else ()
+            self._losses.end(session, dict.fromkeys((*arrival.regained, *mended)), new.object_id)
             return held.receipt
         rows.insert(session, new)
         if routes:

@@ -26,21 +26,26 @@ class Claim:
 
 @dataclass(frozen=True)
 class Repeated:
-    """The image is here already, as this object."""
+    """The image is here already, as this object; `by_receipt`: with the vault, by its word."""
 
     object_id: ObjectId
+    by_receipt: bool = field(default=False, compare=False)
 
 
 class Claims:
     """`is_kept` says whether the host or the vault still has an object, whatever has become of it.
 
-    `is_safe` says whether it is whole, with one of them; it may read all of it.
+    `is_whole` says whether the host has it whole; it may read all of it. `has_receipt` says whether the vault has it.
     """
 
     def __init__(
-        self, instances: Instances, is_kept: Callable[[ObjectId], bool], is_safe: Callable[[ObjectId], bool]
+        self,
+        instances: Instances,
+        is_kept: Callable[[ObjectId], bool],
+        is_whole: Callable[[ObjectId], bool],
+        has_receipt: Callable[[ObjectId], bool] = lambda _: False,
     ) -> None:
-        self._instances, self.is_kept, self.is_safe = instances, is_kept, is_safe
+        self._instances, self.is_kept, self._is_whole, self._has_receipt = instances, is_kept, is_whole, has_receipt
         self._lock = threading.Lock()
         self._open: dict[bytes, list[Claim]] = {}
 
@@ -52,10 +57,32 @@ class Claims:
                 found = self._judged(uid_hash, dataset_sha256, object_id, lost)
             if isinstance(found, threading.Event):
                 found.wait()
-            elif isinstance(found, Repeated) and not self.is_safe(found.object_id):
-                lost.add(found.object_id)
-            else:
+            elif isinstance(found, Claim):
                 return found
+            elif (safe := self._safe(found.object_id)) is not None:
+                return safe
+            else:
+                lost.add(found.object_id)
+
+    def is_safe(self, object_id: ObjectId) -> bool:
+        """Return whether the vault has an object, or this host has it whole: its modality will hear that it is safe."""
+        return self._safe(object_id) is not None
+
+    def note(self, repeated: Repeated, note: Callable[[], object]) -> bool:
+        """Call `note` within the transaction in which the vault's word still counts, and return whether it does."""
+        with self._instances.transaction():
+            if repeated.by_receipt and not self._has_receipt(repeated.object_id):
+                return False
+            note()
+        return True
+
+    def _safe(self, object_id: ObjectId) -> Repeated | None:
+        if self._has_receipt(object_id):
+            return Repeated(object_id, by_receipt=True)
+        if self._is_whole(object_id):
+            return Repeated(object_id)
+        # Asked again, because it may have been delivered while it was looked at.
+        return Repeated(object_id, by_receipt=True) if self._has_receipt(object_id) else None
 
     def _judged(
         self, uid_hash: bytes, dataset_sha256: bytes, object_id: ObjectId, lost: Set[ObjectId]

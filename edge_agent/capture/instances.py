@@ -4,6 +4,7 @@ A SOP Instance UID is kept as its keyed hash only. An instance stays known after
 long as the vault's receipt is kept.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from sqlite3 import Connection
 
@@ -33,6 +34,9 @@ class Instances:
         self._database = database
         database.create(_SCHEMA)
 
+    def transaction(self) -> AbstractContextManager[Connection]:
+        return self._database.transaction()
+
     def of(self, uid_hash: bytes) -> tuple[Instance, ...]:
         """Return every data set captured under the UID with this keyed hash: none, one, or several that conflict.
 
@@ -42,6 +46,11 @@ class Instances:
             "SELECT object, dataset_sha256, sop_class FROM instance WHERE uid_hash = ?", (uid_hash,)
         )
         return tuple(Instance(ObjectId.parse(name), digest, sop_class) for name, digest, sop_class in rows)
+
+    def hashes_of(self, object_id: ObjectId) -> tuple[bytes, ...]:
+        """Return the keyed hashes of the UIDs under which an object is known. Raises like `of`."""
+        rows = self._database.read("SELECT uid_hash FROM instance WHERE object = ?", (str(object_id),))
+        return tuple(uid_hash for (uid_hash,) in rows)
 
     def forget(self, connection: Connection, object_id: ObjectId) -> None:
         connection.execute("DELETE FROM instance WHERE object = ?", (str(object_id),))

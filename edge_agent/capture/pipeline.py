@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from cryptography.cobblestone import Cobblestone256Encryptor
@@ -192,11 +193,11 @@ class Capture:
 
         Raises SpoolUnavailable, SpoolFull, QuotaReached, DatabaseUnavailable, DatabaseDamaged.
         """
-        binding = self._sealer.binding
-        claim = self._pipeline.claims.claim(binding.sop_instance_hash, self._sealer.dataset_sha256(), binding.object_id)
-        if isinstance(claim, Repeated):
-            self._repeated(claim)
-            return claim.object_id
+        binding, digest, claims = self._sealer.binding, self._sealer.dataset_sha256(), self._pipeline.claims
+        while isinstance(claim := claims.claim(binding.sop_instance_hash, digest, binding.object_id), Repeated):
+            if claims.note(claim, partial(self._repeated, claim)):
+                self.is_kept = True
+                return claim.object_id
         try:
             self._keep(claim, file_sha256)
         finally:
@@ -256,4 +257,3 @@ class Capture:
     def _repeated(self, claim: Repeated) -> None:
         repeated = replace(self._happening, event=Event.IMAGE_REPEATED, what=(Subject("object", str(claim.object_id)),))
         self._pipeline.journal.record(repeated)
-        self.is_kept = True

@@ -1,6 +1,6 @@
 """Where captured images are kept: the spool, and what is entered of them beside it, over one database."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Set
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -50,10 +50,14 @@ class CaptureStore:
     ) -> None:
         self.database, self.journal, self._key = database, journal, key
         self._most_delivered = most_delivered
+        self._considered = 0  # up to which receipt it was considered whether to forget it
         self.spool = Spool(folder, database, **spool)
         self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
         self.claims = Claims(
-            self.instances, lambda name: self.spool.holds(name) or self.receipts.mentions(name), self._is_safe
+            self.instances,
+            lambda name: self.spool.holds(name) or self.receipts.mentions(name),
+            self._is_whole,
+            self.receipts.holds,
         )
         self.entries = Entries(database, journal, self.spool, self.instances, self.claims, owe)
 
@@ -85,29 +89,23 @@ class CaptureStore:
             else:
                 self.receipts.doubt(self.journal.subjects_after(seq, Event.IMAGE_DELIVERED))
 
-    def forget_old(self, named_elsewhere: Callable[[], Set[str]]) -> None:
-        """Forget the images that were delivered longest ago, some at a time, of more than are remembered.
+    def forget_old(self, named_elsewhere: Callable[[Collection[ObjectId]], Set[ObjectId]]) -> None:
+        """Forget some of the images that were delivered longest ago, of more than are remembered; called by one thread.
 
-        None that is in the spool or in doubt, and none of those that are `named_elsewhere`, by their ids: somebody
-        still waits for what becomes of them. One that is sent again after that is captured again, which the vault sees.
+        None that is in the spool or in doubt, and none of those given that are `named_elsewhere`: somebody still waits
+        for what becomes of them. One that is sent again after that is captured again, which the vault sees.
         """
-        if not self.receipts.old(self._most_delivered, 1):
-            return
-        kept = named_elsewhere()
         with self.database.transaction() as connection:
-            old = self.receipts.old(self._most_delivered, _FORGOTTEN_AT_ONCE + len(kept))
-            for object_id in [one for one in old if str(one) not in kept][:_FORGOTTEN_AT_ONCE]:
+            old = self.receipts.old(self._most_delivered, _FORGOTTEN_AT_ONCE, self._considered)
+            # What stays is passed over until all behind it were considered, so that it keeps no other.
+            self._considered = max(old, default=0)
+            for object_id in set(old.values()) - named_elsewhere(old.values()) if old else ():
                 self.receipts.forget(object_id)
                 self.instances.forget(connection, object_id)
 
-    def _is_safe(self, object_id: ObjectId) -> bool:
-        """Return whether the vault has an object, or this host has it whole: its modality will hear that it is safe."""
-        if self.receipts.holds(object_id):
-            return True
+    def _is_whole(self, object_id: ObjectId) -> bool:
         row = self.spool.catalogue.find(object_id)
-        if row is not None and row.state in HERE:
-            verifier = SpoolVerifier(self.spool.catalogue, SpoolReader(self.spool.folder), lambda _: self._key)
-            if verifier.result(row).judged.finding is Finding.WHOLE:
-                return True
-        # Asked again, because it may have been delivered while it was looked at.
-        return self.receipts.holds(object_id)
+        if row is None or row.state not in HERE:
+            return False
+        verifier = SpoolVerifier(self.spool.catalogue, SpoolReader(self.spool.folder), lambda _: self._key)
+        return verifier.result(row).judged.finding is Finding.WHOLE

@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS receipt_in_doubt (object TEXT PRIMARY KEY) STRICT;
 _DOUBTED = "SELECT object, signed FROM receipt_in_doubt CROSS JOIN receipt USING (object) WHERE object"
 # Their order is that in which the vault first answered for them; no clock of this host's is asked.
 _OLD = """
-SELECT object FROM receipt WHERE rowid <= (SELECT max(rowid) FROM receipt) - ?
+SELECT rowid, object FROM receipt WHERE rowid > ? AND rowid <= (SELECT max(rowid) FROM receipt) - ?
     AND object NOT IN (SELECT object FROM receipt_in_doubt) AND object NOT IN (SELECT object FROM spooled)
 ORDER BY rowid LIMIT ?
 """
@@ -79,12 +79,12 @@ class Receipts:
         rows += self._database.read(f"{_DOUBTED} <= ? ORDER BY object LIMIT ?", (behind, most - len(rows)))
         return [(ObjectId.parse(name), _record_in(signed)) for name, signed in rows]
 
-    def old(self, newest: int, most: int) -> list[ObjectId]:
-        """Return up to `most` objects, oldest first, behind the `newest` that the vault answered for last.
+    def old(self, newest: int, most: int, after: int) -> dict[int, ObjectId]:
+        """Return up to `most` objects by their numbers, oldest first, before the `newest` the vault answered for last.
 
-        None that is in the spool's catalogue or in doubt.
+        Those with a number above `after`, and none that is in the spool's catalogue or in doubt.
         """
-        return [ObjectId.parse(name) for (name,) in self._database.read(_OLD, (newest, most))]
+        return {number: ObjectId.parse(name) for number, name in self._database.read(_OLD, (after, newest, most))}
 
     def forget(self, object_id: ObjectId) -> None:
         """The vault does not hold the object any more, or it is too long ago to be asked for."""

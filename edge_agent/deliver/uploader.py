@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from sqlite3 import Connection
 from typing import Any, Protocol
 
@@ -23,7 +24,8 @@ from edge_agent.deliver.receipts import Receipts
 from edge_agent.https import Answer, DoorRefused, HttpsDoor, accepted, problem
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
-from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.catalogue import Row, Spooled, State
+from edge_agent.spool.decisions import ANSWERED_FOR
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.segment import unavailable
 from edge_agent.spool.spool import Spool
@@ -162,12 +164,7 @@ class DeliveryUploader:
         spooled = self._next()
         if spooled is None:
             return Delivery.NOTHING
-        if self._receipts.holds(spooled.object_id):
-            # Stopped between the receipt and the removal, or delivered by another way.
-            with self._database.transaction() as connection:
-                stays = self._release(connection, spooled)
-            if not stays:
-                self._let_go(spooled)
+        if self._is_delivered(spooled):
             return Delivery.DELIVERED
         try:
             stays = self._send(spooled)
@@ -197,6 +194,19 @@ class DeliveryUploader:
             self._let_go(spooled)
         self._log.event("delivery.delivered", object=str(spooled.object_id))
         return Delivery.DELIVERED
+
+    def _is_delivered(self, spooled: Spooled) -> bool:
+        """Let go of an object that the vault has: we stopped before its removal, or it came there by another way."""
+        if not self._receipts.holds(spooled.object_id):
+            return False
+        with self._database.transaction() as connection:
+            # Asked again, because whoever heard of a loss may have doubted it meanwhile.
+            if not self._receipts.holds(spooled.object_id):
+                return False
+            stays = self._release(connection, spooled)
+        if not stays:
+            self._let_go(spooled)
+        return True
 
     def let_go_of_what_is_owed_no_more(self) -> None:
         """Let go of objects that the vault has and that every archive has by now, or that a person gave up."""
@@ -242,21 +252,28 @@ class DeliveryUploader:
 
     def _void(self, object_id: ObjectId) -> None:
         """Note that the vault lost what it had answered for."""
-        row, reason = self._spool.catalogue.find(object_id), "the vault does not hold it any more"
+        reason = "the vault does not hold it any more"
         with self._database.transaction() as connection:
+            row = self._spool.catalogue.find(object_id)
             self._receipts.forget(object_id)
             self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, object_id, reason))
-            if row is not None and row.state is State.OWED:
+            if row is not None and (row.state is State.OWED or _was_discarded_by_receipt(row)):
                 self._spool.deliver_again(connection, row.spooled)
         self._log.event("delivery.lost-there", object=str(object_id))
 
     def let_go_of_what_was_discarded(self) -> None:
-        """Let go of objects that a person called worthless; one that cannot be deleted holds up nobody."""
+        """Let go of objects that a person called worthless; one that cannot be deleted holds up nobody.
+
+        One that was worthless because the vault has it stays while that is in doubt.
+        """
         for row in self._spool.rows(State.DISCARDED):
             try:
-                self._spool.give_up(row.spooled)
+                self._spool.give_up(row.spooled, partial(self._is_worthless, row))
             except SpoolUnavailable as exc:
                 self._log.event("delivery.discard-waits", object=str(row.spooled.object_id), why=why(exc))
+
+    def _is_worthless(self, row: Row) -> bool:
+        return not _was_discarded_by_receipt(row) or self._receipts.holds(row.spooled.object_id)
 
     def _next(self) -> Spooled | None:
         """Return the oldest object that is not left alone for a while."""
@@ -350,6 +367,10 @@ class DeliveryUploader:
     def _happening(self, event: Event, outcome: Outcome, object_id: ObjectId, reason: str, *what: Subject) -> Happening:
         who = (Participant("host", str(self._host_id), True),)
         return Happening(event, Action.EXECUTE, outcome, who, (Subject("object", str(object_id)), *what), reason)
+
+
+def _was_discarded_by_receipt(row: Row) -> bool:
+    return row.state is State.DISCARDED and row.why == ANSWERED_FOR
 
 
 class UnreadableReceipt(IntegrityFailure):

@@ -112,10 +112,12 @@ class Ledger:
             ).fetchall()
         return {name: ObjectId.parse(object_id) for name, object_id in rows}
 
-    def objects(self) -> set[str]:
-        """Return the ids of the objects that are known to be files of a folder."""
+    def known(self, objects: Iterable[ObjectId]) -> set[ObjectId]:
+        """Return those of some objects that are known to be files of a folder."""
+        asked = {str(object_id): object_id for object_id in objects}
+        query = f"SELECT object FROM export_file WHERE object IN ({', '.join('?' * len(asked))})"  # noqa: S608  marks
         with self._database.transaction() as connection:
-            return {name for (name,) in connection.execute("SELECT object FROM export_file WHERE object IS NOT NULL")}
+            return {asked[name] for (name,) in connection.execute(query, tuple(asked))}
 
     def publish(self, folder: "FolderRow") -> None:
         """Keep how a folder stands, for whoever asks without an agent."""

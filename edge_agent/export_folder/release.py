@@ -81,6 +81,10 @@ class Releaser:
         try:
             # Not before: that commit may wait for others, and meanwhile a writer come.
             is_same = self._verify(self._reader, tree, file, entry)
+            # That took as long as the file is large, and the vault may have said meanwhile that it lost the image.
+            if is_same and not self._receipts.holds(object_id):
+                self._ledger.change(name, entry, State.CAPTURED, noted=entry.noted)
+                return Released.WAITS
             if is_same:
                 (tree.put_away if after is AfterReceipt.MOVE else tree.delete)(file)
         except CannotRelease as exc:

@@ -137,6 +137,7 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
             trust=host.identity.trust,
             spool=host.spool,
             answered_for=host.captures.receipts.record_of,
+            doubt=host.captures.receipts.doubt,
             journal=host.journal,
             moved=host.captures.moved,
         )
@@ -147,6 +148,11 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
         f"{imported.taken} of {manifest.objects} objects taken in, {imported.held} here already or delivered; "
         f"{imported.batches} batches of audit records"
     )
+    if imported.answered_for:
+        yield (
+            f"{len(imported.answered_for)} of them the vault has answered for; the agent asks whether it has them "
+            "still; what it lost, another import after that takes in"
+        )
     if imported.mended:
         yield f"{imported.mended} of them in place of what was damaged or put aside here; they wait for delivery again"
     yield (
@@ -172,6 +178,7 @@ def rescue_spool(folder: AgentFolder, old: AgentFolder, clock: Clock) -> Iterato
             trust=host.identity.trust,
             spool=host.spool,
             answered_for=host.captures.receipts.record_of,
+            doubt=host.captures.receipts.doubt,
             journal=host.journal,
             moved=host.captures.moved,
         )

@@ -79,7 +79,7 @@ class NotAllTakenIn(Refused):
 
 @dataclass
 class Taken:
-    """What became of objects that were brought. `held` was here already, or delivered from here.
+    """What became of objects that were brought. `held` was here already, or delivered from here: `answered_for`.
 
     Of those `taken`, so many were `mended`: what was here of them had been put aside, or could not be read.
     """
@@ -90,6 +90,7 @@ class Taken:
     batches: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
     left: list[LeftObject] = field(default_factory=list)
+    answered_for: list[ObjectId] = field(default_factory=list)
 
     def verify_whole(self) -> None:
         """Raises NotAllTakenIn."""
@@ -105,7 +106,9 @@ class Imported(Taken):
 class SpoolImporter:
     """Holding the folder's lock is the caller's. `verify_manifest` is what a test replaces to see that it protects.
 
-    `answered_for` returns the digest of the capture record for which the vault has answered, None where it has not.
+    `answered_for` returns the digest of the capture record for which the vault has answered, None where it has not or
+    that is in doubt. `doubt` has the vault asked whether it still holds objects: what is carried may be the only copy
+    by now, and the vault tells of a loss who captured it and not who brought it.
     """
 
     def __init__(
@@ -115,11 +118,13 @@ class SpoolImporter:
         trust: Trust,
         spool: TakingSpool,
         answered_for: Callable[[ObjectId], bytes | None],
+        doubt: Callable[[Iterable[str]], object],
         journal: Journal,
         moved: MovedStore,
         verify_manifest: VerifyManifest = verify_manifest,
     ) -> None:
-        self._host_id, self._trust, self._spool, self._answered_for = host_id, trust, spool, answered_for
+        self._host_id, self._trust, self._spool = host_id, trust, spool
+        self._answered_for, self._doubt = answered_for, doubt
         self._journal, self._moved, self._verify_manifest = journal, moved, verify_manifest
 
     def take_in(self, given: GivenExport) -> Imported:
@@ -173,7 +178,7 @@ class SpoolImporter:
             with source:
                 parts, record = verify_object(source, object_id, signers)
                 held, digest = self._spool.held(object_id), record_digest(parts.record)
-                if self._is_here(held, object_id, digest):
+                if self._is_here(held, object_id, digest, taken):
                     taken.held += 1
                 else:
                     self._put(held, digest, record, Passing(source, parts, record), signers, taken)
@@ -211,7 +216,7 @@ class SpoolImporter:
     ) -> None:
         name, object_id = f"{folder}/{listed.name}", listed.object_id
         held = self._spool.held(object_id)
-        if self._is_here(held, object_id, listed.record_sha256):
+        if self._is_here(held, object_id, listed.record_sha256, imported):
             imported.held += 1
             return
 
@@ -237,13 +242,16 @@ class SpoolImporter:
             taken.mended += 1
         taken.taken += 1
 
-    def _is_here(self, held: Held | None, object_id: ObjectId, digest: bytes) -> bool:
+    def _is_here(self, held: Held | None, object_id: ObjectId, digest: bytes, taken: Taken) -> bool:
         """Return whether there is nothing to be done for an object with this capture record. Raises HeldOtherwise."""
         answered_for = self._answered_for(object_id)
         if answered_for is not None and answered_for != digest:
             raise HeldOtherwise(object_id)
-        if answered_for is not None or held is None or not held.is_sound:
-            return answered_for is not None
+        if answered_for is not None:
+            taken.answered_for.append(object_id)
+            return True
+        if held is None or not held.is_sound:
+            return False
         try:
             with held.open() as source:
                 return record_digest(object_file.parse(source).record) == digest
@@ -289,7 +297,10 @@ class SpoolImporter:
         imported.batches += 1
 
     def _record(self, happening: Happening, imported: Taken) -> None:
-        """Record each file that was refused by itself, and then what became of the whole."""
+        """Record each file that was refused by itself, and then what became of the whole.
+
+        The vault is to be asked about what it had answered for.
+        """
         for name, why in imported.refused:
             refused = replace(happening, what=(*happening.what, Subject("file", name)), reason=why)
             self._journal.record(replace(refused, outcome=Outcome.SERIOUS_FAILURE))
@@ -299,6 +310,7 @@ class SpoolImporter:
         if imported.refused or imported.left:
             said += f"; {len(imported.refused)} files refused, {len(imported.left)} left on the old host"
             happening = replace(happening, outcome=Outcome.MINOR_FAILURE)
+        self._doubt(map(str, imported.answered_for))
         self._journal.record(replace(happening, reason=said))
 
 

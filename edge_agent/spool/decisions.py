@@ -17,7 +17,7 @@ from shared.errors import Refused
 from shared.identity import HostId, ObjectId
 
 _NAMED_IN_A_RECORD = 60
-_ANSWERED_FOR = "the vault has answered for it"
+ANSWERED_FOR = "the vault has answered for it"
 
 
 class NotPutAside(Refused):
@@ -42,6 +42,12 @@ class NobodyKnows(Refused):
             f"object {object_id} is {judged.finding.value} ({judged.why}), so nobody can know that it is worthless"
         )
         self.object_id, self.judged = object_id, judged
+
+
+class InDoubt(Refused):
+    def __init__(self, object_id: ObjectId) -> None:
+        super().__init__(f"the vault may just have lost object {object_id}, which it had answered for; try again later")
+        self.object_id = object_id
 
 
 class StillOwed(Refused):
@@ -84,12 +90,14 @@ class Decisions:
     def discard(self, names: Sequence[Name], person: str, reason: str) -> int:
         """Call these worthless, so that the agent lets go of them; return how many.
 
-        `reason` is sealed, because people write names into reasons. Raises StillWhole, StillOwed, NobodyKnows.
+        `reason` is sealed, because people write names into reasons. Raises StillWhole, StillOwed, NobodyKnows, InDoubt.
         """
         found = [(row, self._worthless(row.spooled)) for row in self._aside(names)]
         with self._database.transaction() as connection:
             self._aside([row.spooled.object_id for row, _ in found])
             for row, why in found:
+                if why == ANSWERED_FOR and not self._has_receipt(row.spooled.object_id):
+                    raise InDoubt(row.spooled.object_id)
                 self._catalogue.change(connection, row.spooled, State.DISCARDED, why)
                 self._journal.record(
                     Happening(
@@ -130,7 +138,7 @@ class Decisions:
         if self._is_owed(spooled.object_id):
             raise StillOwed(spooled.object_id)
         if self._has_receipt(spooled.object_id):
-            return _ANSWERED_FOR
+            return ANSWERED_FOR
         judged = self._judge(spooled)
         if judged.finding is Finding.WHOLE:
             raise StillWhole(spooled.object_id)

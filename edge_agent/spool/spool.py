@@ -239,11 +239,17 @@ class Spool:
         """Note that the disk does not give an object; it waits all the same."""
         self.catalogue.change(connection, spooled, State.WAITING, why)
 
-    def give_up(self, spooled: Spooled) -> None:
-        """Let go of an object that a person discarded. Raises SpoolUnavailable."""
-        # First: without its row a start would find it again. One of a segment may have a copy, if moving it broke off.
-        self._unlink(spooled)
+    def give_up(self, spooled: Spooled, is_worthless: Callable[[], bool] = lambda: True) -> None:
+        """Let go of an object that a person discarded, if `is_worthless` within the transaction that forgets it.
+
+        Raises SpoolUnavailable.
+        """
         with self._database.transaction() as connection:
+            if not is_worthless():
+                return
+            # First: without its row a start would find it again. One of a segment may have a copy, if moving it broke
+            # off.
+            self._unlink(spooled)
             self.forget(connection, spooled)
         self.let_go(spooled)
 

@@ -24,11 +24,11 @@ class Difference:
         return bool(self.added or self.removed or self.changed)
 
 
-def listing(guest: Guest) -> Listing:
-    """Return everything that is on the root file system, by its path."""
+def listing(guest: Guest, place: str = "/") -> Listing:
+    """Return everything that is in a place of the root file system, by its path."""
     left_out = " ".join(f"-path {quoted(place)} -prune -o" for place in PASSING)
     found: Listing = {}
-    for line in guest.run(f"find / -xdev {left_out} -printf '{_FACTS}'", timeout_s=120).out.splitlines():
+    for line in guest.run(f"find {quoted(place)} -xdev {left_out} -printf '{_FACTS}'", timeout_s=120).out.splitlines():
         path, kind, *facts = line.split("\t")
         found[path] = "\t".join([kind, *(facts[:2] if kind == "d" else facts)])
     return found

@@ -187,7 +187,7 @@ def test_an_image_that_the_vault_lost_is_taken_in_when_it_is_sent_again(site: Si
         )  # fmt: skip
 
         assert "the object store has no body" in refused.err
-        assert wait_until(lambda: any("the host knows of 1" in gap for gap in site.gaps()), 60) is not None
+        assert wait_until(lambda: any("the host knows: send it again" in gap for gap in site.gaps()), 60) is not None
         assert send(agent, FIRST) == 0
         assert wait_until(lambda: len(site.objects()) == 2, 60) is not None
         (again,) = site.objects() - {lost}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.vault.local import LocalObjectStore
+from control_plane.vault.local import DAMAGED, LocalObjectStore
 from control_plane.vault.object_store import BodyConflict, BodyMissing, StoreUnavailable
 from shared.identity import ObjectId
 
@@ -62,6 +62,26 @@ def test_other_bytes_never_replace_what_is_held(store: LocalObjectStore, other: 
     with pytest.raises(BodyConflict):
         put(store, other)
     assert read(store) == BODY
+
+
+def test_what_rotted_is_replaced_and_stays_beside_and_at_every_sync_there_is_one(tmp_path: Path) -> None:
+    there = list[bool]()
+    path = tmp_path / "objects" / "00" / f"{ID}.body"
+
+    def sync(descriptor: int) -> None:
+        os.fsync(descriptor)
+        there.append(path.exists())
+
+    store = LocalObjectStore(tmp_path / "objects", sync)
+    put(store, BODY[:-1] + b"x")
+    there.clear()
+
+    store.replace(ID, io.BytesIO(BODY))
+
+    assert read(store) == BODY
+    assert path.with_suffix(DAMAGED).read_bytes() == BODY[:-1] + b"x"
+    assert there == [True, True]
+    assert [*(tmp_path / "objects" / "new").iterdir()] == []
 
 
 def test_says_when_a_body_is_missing(store: LocalObjectStore) -> None:

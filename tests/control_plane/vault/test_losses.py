@@ -10,14 +10,15 @@ import pytest
 from control_plane.vault.local import DAMAGED
 from control_plane.vault.losses import gaps
 from control_plane.vault.object_store import Body, BodyConflict, StoreUnavailable
-from control_plane.vault.receive import NotHeld
+from control_plane.vault.receive import NotHeld, ObjectConflict
 from shared.audit.events import Event
 from shared.audit.record import AuditRecord
 from shared.errors import IntegrityFailure
 from shared.identity import ObjectId
+from shared.sealing.index import IndexEntry
 from shared.sealing.open import ObjectAltered
 from shared.sealing.record import sign_record, verify_record
-from tests.control_plane.vault.bench import Bench, HostBench, SealedImage
+from tests.control_plane.vault.bench import ENTRY, NOTHING_READ, TRANSFER_SYNTAX, Bench, HostBench, SealedImage
 from tests.control_plane.vault.test_receive import rebuilt
 
 Harm = Callable[[Bench, SealedImage], None]
@@ -86,11 +87,81 @@ def test_a_loss_is_recorded_once_and_the_status_names_it(bench: Bench, host: Hos
 
     assert events(bench) == [Event.OBJECT_LOST]
     (line,) = said(bench)
-    assert line.startswith(f"CT 1: the vault lost 1 image, or they are damaged there: {lost.object_id}; ")
-    assert "the host knows of 0" in line
+    assert line.startswith(f"CT 1: the vault lost 1 image, or it is damaged there: {lost.object_id}; ")
+    assert "the host does not know yet: do not send it to it" in line
     with pytest.raises(NotHeld):
         bench.intake.receipt_of(lost.object_id, host.host_id)
-    assert "the host knows of 1" in said(bench)[0]
+    assert [one.partition("; ")[2] for one in said(bench)] == ["the host knows: send it again"]
+
+
+def test_the_status_counts_apart_what_the_host_knows_and_names_a_few(bench: Bench, host: HostBench) -> None:
+    lost = sorted((harmed(bench, host, dataset=bytes([n])).object_id for n in range(5)), key=str)
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(lost[4], host.host_id)
+
+    untold, told = said(bench)
+    assert (
+        f"lost 4 images, or they are damaged there: {lost[0]}, {lost[1]}, {lost[2]} and 1 more; the host does" in untold
+    )
+    assert f"lost 1 image, or it is damaged there: {lost[4]}; the host knows" in told
+
+
+def test_what_a_host_lost_whose_identity_ended_goes_through_another(bench: Bench, host: HostBench) -> None:
+    harmed(bench, host)
+    bench.sql("UPDATE hosts SET standing = 'replaced'")
+
+    (line,) = said(bench)
+    assert line.endswith("this host is replaced: send it to another one")
+
+
+@pytest.mark.parametrize("harm", [take_away, rot, cut])
+def test_what_came_again_as_another_object_gets_no_receipt_and_is_not_lost_anew(
+    bench: Bench, host: HostBench, harm: Harm
+) -> None:
+    lost = harmed(bench, host, harm)
+    bench.receive(host.seal(lost.dataset))
+
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(lost.object_id, host.host_id)
+    with pytest.raises(IntegrityFailure):
+        bench.read(lost)
+    assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
+    assert bench.losses.untold(host.host_id) == ()
+
+
+def test_with_what_came_in_its_place_lost_too_it_is_missed_again_until_either_is_here(
+    bench: Bench, host: HostBench
+) -> None:
+    lost = harmed(bench, host)
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(lost.object_id, host.host_id)
+    again = host.seal(lost.dataset)
+    bench.receive(again)
+
+    take_away(bench, again)
+    with pytest.raises(IntegrityFailure):
+        bench.read(again)
+
+    both = {lost.object_id, again.object_id}
+    assert set(bench.losses.untold(host.host_id)) == both
+    assert events(bench) == [Event.OBJECT_LOST, Event.LOSS_OVER, Event.OBJECT_LOST, Event.OBJECT_LOST]
+    bench.receive(again)
+    assert (bench.losses.untold(host.host_id), said(bench)) == ((), [])
+    assert bench.intake.receipt_of(again.object_id, host.host_id)
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(lost.object_id, host.host_id)
+
+
+def test_the_lost_object_itself_has_its_receipt_again_though_another_had_come_for_it(
+    bench: Bench, host: HostBench
+) -> None:
+    lost = harmed(bench, host)
+    bench.receive(host.seal(lost.dataset))
+
+    receipt = bench.receive(lost)
+
+    assert bench.intake.receipt_of(lost.object_id, host.host_id) == receipt
+    assert events(bench) == [Event.OBJECT_LOST, Event.LOSS_OVER]
 
 
 class AwayStore:
@@ -167,13 +238,93 @@ def test_the_same_object_takes_the_place_of_what_rotted_which_stays_beside(
     assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
 
 
-def test_control_what_nobody_found_to_be_lost_is_replaced_by_nothing(bench: Bench, host: HostBench) -> None:
+def test_what_rotted_and_nobody_noticed_is_replaced_when_it_comes_again(bench: Bench, host: HostBench) -> None:
     image = host.seal()
-    bench.receive(image)
+    receipt = bench.receive(image)
     rot(bench, image)
 
+    assert bench.receive(image) == receipt
+    assert bench.read(image) == image.dataset
+    assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
+
+
+def test_control_a_body_without_a_row_of_the_same_record_is_replaced_by_nothing(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    bench.receive(image)
+    other = bench.enrol().seal(object_id=image.object_id)
+    unknown = host.seal()
+    bench.body(unknown.object_id).write_bytes(b"of an upload that was cut off")
+
+    with pytest.raises(ObjectConflict):
+        bench.receive(other)
     with pytest.raises(BodyConflict):
-        bench.receive(image)
+        bench.receive(unknown)
+    assert bench.read(image) == image.dataset
+    assert bench.body(unknown.object_id).read_bytes() == b"of an upload that was cut off"
+    assert events(bench) == []
+
+
+def test_what_a_host_sealed_wrong_is_no_loss_of_the_vault(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    record = verify_record(image.record, host.signer.public)
+    false = rebuilt(image, record=sign_record(replace(record, dataset_sha256=bytes(32)), host.signer))
+    bench.receive(false)
+
+    with pytest.raises(ObjectAltered, match="dataset"):
+        bench.read(false)
+
+    assert (events(bench), said(bench), bench.losses.untold(host.host_id)) == ([], [], ())
+    rot(bench, false)
+    with pytest.raises(IntegrityFailure):
+        bench.read(false)
+    assert bench.losses.untold(host.host_id) == (false.object_id,)
+
+
+OTHER_SYNTAX = "1.2.840.10008.1.2.2"
+
+
+@pytest.mark.parametrize(
+    "was, entry, transfer_syntax, is_over",
+    [
+        (ENTRY, ENTRY, TRANSFER_SYNTAX, True),
+        (ENTRY, ENTRY, OTHER_SYNTAX, False),
+        (ENTRY, NOTHING_READ, TRANSFER_SYNTAX, False),
+        (NOTHING_READ, NOTHING_READ, TRANSFER_SYNTAX, True),
+        (NOTHING_READ, ENTRY, TRANSFER_SYNTAX, True),
+    ],
+    ids=["the same", "another transfer syntax", "no look-up finds it", "none found it before", "more is known"],
+)
+def test_a_loss_ends_by_what_can_stand_in_for_it(
+    bench: Bench, host: HostBench, was: IndexEntry, entry: IndexEntry, transfer_syntax: str, is_over: bool
+) -> None:
+    lost = host.seal(entry=was)
+    bench.receive(lost)
+    take_away(bench, lost)
+    with pytest.raises(IntegrityFailure):
+        bench.read(lost)
+
+    bench.receive(bench.enrol().seal(lost.dataset, entry, transfer_syntax=transfer_syntax))
+
+    assert (bench.losses.untold(host.host_id) == ()) == is_over
+
+
+def test_a_body_that_is_here_again_has_its_receipt_and_one_that_is_not_whole_has_none(
+    bench: Bench, host: HostBench
+) -> None:
+    image = host.seal()
+    receipt = bench.receive(image)
+    body = bench.body(image.object_id).read_bytes()
+    take_away(bench, image)
+    for there in (None, body[:-1]):
+        if there is not None:
+            bench.body(image.object_id).write_bytes(there)
+        with pytest.raises(NotHeld):
+            bench.intake.receipt_of(image.object_id, host.host_id)
+
+    bench.body(image.object_id).write_bytes(body)
+
+    assert bench.intake.receipt_of(image.object_id, host.host_id) == receipt
+    assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
 
 
 def test_a_body_that_people_put_back_ends_the_loss_when_it_is_opened(bench: Bench, host: HostBench) -> None:

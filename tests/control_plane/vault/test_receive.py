@@ -288,7 +288,7 @@ class MeetingStore:
 
     def __init__(self, store: ObjectStore, parties: int) -> None:
         self._store, self._meeting = store, threading.Barrier(parties, timeout=30)
-        self.open, self.set_aside = store.open, store.set_aside
+        self.open, self.replace = store.open, store.replace
 
     def put(self, object_id: ObjectId, body: Readable) -> None:
         self._meeting.wait()
@@ -555,7 +555,7 @@ class FullStore:
     """An object store whose disk is full."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self.open, self.set_aside = store.open, store.set_aside
+        self.open, self.replace = store.open, store.replace
 
     def put(self, object_id: ObjectId, body: Readable) -> None:
         raise StoreUnavailable(os.strerror(errno.ENOSPC))

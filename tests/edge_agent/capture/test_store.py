@@ -8,6 +8,7 @@ import pytest
 from edge_agent.capture.claims import Claims
 from edge_agent.spool.catalogue import Row, State
 from edge_agent.spool.verifier import Result, SpoolVerifier
+from shared.audit.events import Event
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from tests.fakes.host import Host
@@ -107,3 +108,20 @@ def test_what_the_vault_has_is_not_kept_again(host: Host, dataset: bytes) -> Non
     lost(host, first)
 
     assert host.capture(dataset) == first
+
+
+def test_what_the_vault_lost_just_before_its_modality_hears_that_it_is_safe_is_captured_anew(host: Host) -> None:
+    first = host.capture(LARGE)
+    captures = host.captures
+    captures.receipts.keep(Receipt(first, bytes(32), host.clock.now()), b"signed")
+    lost(host, first)
+
+    def before_the_loss_is_heard_of(object_id: ObjectId) -> bool:
+        held = captures.receipts.holds(object_id)
+        captures.receipts.doubt([str(object_id)])
+        return held
+
+    vars(captures.claims)["_has_receipt"] = before_the_loss_is_heard_of
+
+    assert host.capture(LARGE) != first
+    assert host.events() == [Event.IMAGE_CAPTURED] * 2

@@ -1,10 +1,11 @@
 """What a host remembers of delivered images is bounded, and what somebody still waits for is not forgotten."""
 
-from collections.abc import Set
+from collections.abc import Collection, Set
 
 import pytest
 
 from edge_agent.capture.store import MOST_DELIVERED
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader
 from edge_agent.https import HttpsDoor
 from shared.identity import ObjectId
@@ -29,9 +30,9 @@ def delivered(host: Host, deliver: DeliveryUploader, count: int) -> list[ObjectI
     return objects
 
 
-def forget_old(host: Host, newest: int, named_elsewhere: Set[str] = frozenset()) -> None:
+def forget_old(host: Host, newest: int, named_elsewhere: Set[ObjectId] = frozenset()) -> None:
     vars(host.captures)["_most_delivered"] = newest
-    host.captures.forget_old(lambda: named_elsewhere)
+    host.captures.forget_old(lambda objects: {one for one in objects if one in named_elsewhere})
 
 
 def remembered(host: Host) -> list[list[str]]:
@@ -58,7 +59,7 @@ def test_control_below_the_bound_nothing_is_forgotten_and_nobody_is_asked(
 ) -> None:
     objects = delivered(host, uploader(host, door), 3)
 
-    def nobody() -> set[str]:
+    def nobody(_objects: Collection[ObjectId]) -> set[ObjectId]:
         raise AssertionError("there is nothing to forget")
 
     host.captures.forget_old(nobody)
@@ -92,11 +93,40 @@ def test_what_is_in_doubt_owed_or_named_elsewhere_stays_and_keeps_no_other(
     doubted, named, old, new = delivered(host, deliver, 4)
     host.captures.receipts.doubt([str(doubted)])
 
-    forget_old(host, 1, {str(named)})
+    for _ in range(2):
+        forget_old(host, 1, {named})
 
     assert [set(names) for names in remembered(host)] == sets([*owed, doubted, named, new])
     assert not host.captures.receipts.mentions(old)
     assert host.spool.holds(*owed)
+
+
+def test_what_stayed_is_forgotten_once_nobody_waits_for_it_any_more(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    named, new = delivered(host, uploader(host, door), 2)
+    forget_old(host, 1, {named})
+    for _ in range(2):
+        forget_old(host, 1)
+
+    assert [set(names) for names in remembered(host)] == sets([new])
+
+
+def test_who_is_asked_what_is_named_elsewhere_hears_of_some_alone_and_of_a_moment_in_which_nothing_changes(
+    centre: Centre, host: Host, door: HttpsDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.capture.store._FORGOTTEN_AT_ONCE", 2)
+    objects = delivered(host, uploader(host, door), 4)
+    vars(host.captures)["_most_delivered"] = 1
+
+    def breaks_off(asked: Collection[ObjectId]) -> set[ObjectId]:
+        host.captures.receipts.forget(objects[3])
+        raise DatabaseUnavailable(f"asked of {len(asked)}")
+
+    with pytest.raises(DatabaseUnavailable, match="asked of 2"):
+        host.captures.forget_old(breaks_off)
+
+    assert [set(names) for names in remembered(host)] == sets(objects)
 
 
 def test_a_receipt_that_was_given_again_makes_an_old_image_no_newer(

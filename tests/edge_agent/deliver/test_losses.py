@@ -7,9 +7,12 @@ import pytest
 
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.deliver.losses import Losses
+from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader
 from edge_agent.https import HttpsDoor, verified_context
-from shared.fleet.receipt import MOST_LOST, path_of
+from edge_agent.spool.catalogue import State
+from edge_agent.spool.decisions import ANSWERED_FOR
+from shared.fleet.receipt import MOST_LOST, Receipt, path_of
 from shared.identity import ObjectId
 from tests.edge_agent.deliver.test_uploader import host, uploader
 from tests.fakes.centre import Centre
@@ -98,6 +101,75 @@ def test_a_hostile_centre_has_nothing_dropped_that_lies_in_the_spool(
     assert host.spool.holds(owed)
     assert host.spool.holds(waiting)
     assert host.spool.waiting() == 2
+
+
+class HeardOfALossMeanwhile(Receipts):
+    """Receipts of which the first that is asked for is doubted right after the answer, as by another thread."""
+
+    def holds(self, object_id: ObjectId) -> bool:
+        held = super().holds(object_id)
+        if held and not self._is_heard:
+            self._is_heard = True
+            self.doubt([str(object_id)])
+        return held
+
+    _is_heard = False
+
+
+def test_a_loss_that_is_heard_while_a_receipt_is_asked_for_lets_nothing_go(
+    centre: Centre, host: Host, hearing: Hearing
+) -> None:
+    image = host.capture()
+    host.captures.receipts.keep(Receipt(image, bytes(32), host.clock.now()), b"signed")
+
+    outcome = uploader(host, hearing.door, receipts=HeardOfALossMeanwhile(host.database)).deliver_oldest()
+
+    assert (outcome, list(centre.objects)) == (Delivery.DELIVERED, [str(image)])
+
+
+def test_control_what_the_vault_answered_for_goes_without_being_sent(
+    centre: Centre, host: Host, hearing: Hearing
+) -> None:
+    image = host.capture()
+    host.captures.receipts.keep(Receipt(image, bytes(32), host.clock.now()), b"signed")
+
+    assert hearing.deliver.deliver_oldest() is Delivery.DELIVERED
+    assert (host.spool.holds(image), centre.objects) == (False, {})
+
+
+def discarded_by_receipt(centre: Centre, host: Host, hearing: Hearing) -> ObjectId:
+    """Return what the vault has and a person therefore called worthless here, where it had been put aside."""
+    image = host.capture()
+    is_owed = [True]
+    deliver = uploader(host, hearing.door, is_owed=lambda _: is_owed.pop())
+    deliver.deliver_oldest()
+    (owed,) = host.spool.rows(State.OWED)
+    with host.database.transaction() as connection:
+        host.spool.catalogue.change(connection, owed.spooled, State.DISCARDED, ANSWERED_FOR)
+    return image
+
+
+def test_what_a_person_called_worthless_because_the_vault_has_it_stays_while_that_is_in_doubt(
+    centre: Centre, host: Host, hearing: Hearing
+) -> None:
+    image = discarded_by_receipt(centre, host, hearing)
+    host.captures.receipts.doubt([str(image)])
+    centre.objects.clear()
+
+    hearing.deliver.let_go_of_what_was_discarded()
+    hearing.deliver.ask_about_doubted()
+
+    assert host.spool.waiting() == 1
+    assert hearing.deliver.deliver_oldest() is Delivery.DELIVERED
+    assert list(centre.objects) == [str(image)]
+
+
+def test_control_it_goes_where_nothing_is_in_doubt(centre: Centre, host: Host, hearing: Hearing) -> None:
+    discarded_by_receipt(centre, host, hearing)
+
+    hearing.deliver.let_go_of_what_was_discarded()
+
+    assert [row.state for row in host.spool.rows(*State)] == [State.GONE]
 
 
 def test_of_what_this_host_has_no_receipt_the_centre_hears_that_it_was_told(

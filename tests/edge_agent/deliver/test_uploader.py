@@ -57,7 +57,7 @@ def uploader(host: Host, door: HttpsDoor, **options: Any) -> DeliveryUploader:
         spool=host.spool,
         journal=host.journal,
         database=host.database,
-        receipts=Receipts(host.database),
+        receipts=options.pop("receipts", None) or Receipts(host.database),
         policy=host.store.in_force,
         log=host.log,
         bell=Bell(),

@@ -186,6 +186,34 @@ def test_without_the_digest_check_it_would_be_deleted_and_lost(tmp_path: Path) -
     assert watched.captured() == [CT.dataset]
 
 
+def heard_of_a_loss(tmp_path: Path, *, again: bool) -> Watched:
+    """Have the vault lose an image, and the host hear of it, while the file it came from is read once more."""
+
+    def verify(reader: FileReader, tree: Tree, file: File, entry: Entry) -> bool:
+        is_same = is_what_was_captured(reader, tree, file, entry)
+        watched.receipts.doubt([str(entry.object_id)])
+        if again:
+            watched.receipt_for_all()
+        return is_same
+
+    watched = captured(tmp_path, AfterReceipt.DELETE, verify=verify)
+    watched.receipt_for_all()
+    watched.look()
+    return watched
+
+
+def test_a_file_of_which_the_vault_loses_the_image_meanwhile_stays_until_it_is_there_again(tmp_path: Path) -> None:
+    watched = heard_of_a_loss(tmp_path, again=False)
+
+    assert watched.names() == {"study/1.dcm"}
+    assert watched.watcher.state().waiting == 1
+    assert watched.of(Event.FILE_RELEASED) == []
+
+
+def test_control_with_the_receipt_again_the_same_file_goes(tmp_path: Path) -> None:
+    assert heard_of_a_loss(tmp_path, again=True).names() == set()
+
+
 def stalled(tmp_path: Path, after: AfterReceipt, **options: Any) -> tuple[Watched, bytes]:
     """Have a file captured whose writer stalls in the middle of it, and receipted; the writer then writes the rest.
 

@@ -107,6 +107,7 @@ class Carrier:
             trust=self.trust,
             spool=spool or self.spool,
             answered_for=self.host.captures.receipts.record_of,
+            doubt=self.host.captures.receipts.doubt,
             journal=self.host.journal,
             moved=self.moved,
             **more,

@@ -16,6 +16,7 @@ from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import Spooled, State
 from shared.audit.events import Event, Subject
 from shared.audit.record import AuditRecord
+from shared.fleet.receipt import MEMBER
 from shared.identity import ObjectId
 from tests.edge_agent.moving.carrying import Carrier
 from tests.fakes.centre import Centre
@@ -69,7 +70,7 @@ def moving(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Iterator[Mo
     delivery = DeliveryUploader(
         delivery_door, host_id=host.host_id, spool=host.spool, journal=host.journal, database=host.database,
         receipts=host.captures.receipts, policy=host.store.in_force, log=host.log, bell=Bell(), brought=moved,
-        monotonic=lambda: now[0], spread=lambda: spread[0],
+        reads={MEMBER}.__contains__, monotonic=lambda: now[0], spread=lambda: spread[0],
     )  # fmt: skip
     audit = MovedAuditUploader(
         audit_door, host_id=host.host_id, moved=moved, journal=host.journal, log=host.log, spread=lambda: spread[0]
@@ -99,6 +100,33 @@ def test_with_somebody_s_word_everything_is_delivered_as_the_old_host_sealed_it(
     assert all(moving.new.host.captures.receipts.holds(one) for one in moving.brought)
     assert [moving.moved.source_of(one) for one in moving.brought] == [None] * 3
     assert moving.new.host.events().count(Event.IMAGE_DELIVERED) == 3
+
+
+def test_what_the_vault_lost_since_is_taken_in_again_from_the_same_export(moving: Moving, tmp_path: Path) -> None:
+    moving.allow()
+    sealed = moving.old.files()
+    moving.deliver_all()
+    lost = moving.brought[1]
+    del moving.centre.objects[str(lost)]
+
+    first = moving.new.take_in(tmp_path / "stick")
+    moving.delivery.ask_about_doubted()
+    again = moving.new.take_in(tmp_path / "stick")
+
+    assert [(one.taken, one.held) for one in (first, again)] == [(0, 3), (1, 2)]
+    assert moving.deliver_all() == [Delivery.DELIVERED, Delivery.NOTHING]
+    assert moving.centre.objects == sealed
+
+
+def test_what_is_in_doubt_is_taken_in_again_and_not_passed_over(moving: Moving, tmp_path: Path) -> None:
+    moving.allow()
+    moving.deliver_all()
+    moving.new.host.captures.receipts.doubt([str(moving.brought[1])])
+    moving.centre.objects.clear()
+
+    assert moving.new.take_in(tmp_path / "stick").taken == 1
+    assert moving.deliver_all() == [Delivery.DELIVERED, Delivery.NOTHING]
+    assert list(moving.centre.objects) == [str(moving.brought[1])]
 
 
 def test_without_it_the_new_host_s_own_images_do_not_wait_behind_what_was_brought(moving: Moving) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.spool.catalogue import Row, Spooled, State
-from edge_agent.spool.decisions import Decisions, NobodyKnows, NotPutAside, StillOwed, StillWhole
+from edge_agent.spool.decisions import Decisions, InDoubt, NobodyKnows, NotPutAside, StillOwed, StillWhole
 from edge_agent.spool.named import NotInSpool
 from edge_agent.spool.reader import SpoolReader
 from edge_agent.spool.verifier import Finding, Judged, SpoolVerifier
@@ -34,6 +34,7 @@ def decisions(
     *,
     judge: Callable[[Spooled], Judged] | None = None,
     is_owed: Callable[[ObjectId], bool] = lambda _: False,
+    has_receipt: Callable[[ObjectId], bool] | None = None,
 ) -> Decisions:
     keys = own_key(host.host_id, host.signer.public)
     verifier = SpoolVerifier(host.spool.catalogue, SpoolReader(host.spool.folder), keys, lambda: None)
@@ -42,7 +43,7 @@ def decisions(
         host.journal,
         host.host_id,
         judge=judge or verifier.judge,
-        has_receipt=host.captures.receipts.holds,
+        has_receipt=has_receipt or host.captures.receipts.holds,
         is_owed=is_owed,
     )
 
@@ -285,3 +286,18 @@ def test_what_is_let_wait_again_while_it_is_judged_is_not_discarded(host: Host) 
     with pytest.raises(NotPutAside):
         decisions(host, judge=while_somebody_retries).discard([row.spooled.object_id], PERSON, REASON)
     assert states(host) == {row.spooled.object_id: State.WAITING}
+
+
+def test_what_the_vault_lost_while_a_person_decided_is_not_discarded(host: Host) -> None:
+    row = aside(host, rotten=False)
+    receipts = host.captures.receipts
+    receipts.keep(Receipt(row.spooled.object_id, bytes(32), host.clock.now()), b"signed")
+
+    def before_the_agent_hears_of_it(object_id: ObjectId) -> bool:
+        held = receipts.holds(object_id)
+        receipts.doubt([str(object_id)])
+        return held
+
+    with pytest.raises(InDoubt):
+        decisions(host, has_receipt=before_the_agent_hears_of_it).discard([row.spooled.object_id], PERSON, REASON)
+    assert states(host) == {row.spooled.object_id: State.PUT_ASIDE}

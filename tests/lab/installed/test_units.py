@@ -32,7 +32,7 @@ from tests.lab.tree import NOTHING
 from tests.lab.wire import until
 from tests.threads import in_thread
 
-DATA, AGENT = "/var/lib/leadglass", "leadglass-agent.service"
+DATA, WIPES, AGENT = "/var/lib/leadglass", "/var/lib/leadglass-wipe", "leadglass-agent.service"
 INSTALL = ("leadglass-provision", "install", "--guard", "--dicom-host", "0.0.0.0", "--modalities", "10.9.9.0/24")  # noqa: S104 (in the guest)
 ONCE = ("leadglass-spool-verify.service", "leadglass-addresses.service")
 # As the unit, but for a test's patience.
@@ -166,6 +166,20 @@ def test_the_guard_blocks_storage_leaves_the_console_alone_and_locks_no_disk(hos
         "head -c 1M /dev/urandom | dd of=$disk bs=64k oflag=direct,sync status=none && losetup --detach $disk"
     )
     assert wiped.code == 0
+
+
+def test_of_what_root_wiped_the_agent_s_account_reads_the_outcome_and_adds_nothing(host: Host) -> None:
+    as_agent = "runuser -u leadglass --"
+    host.guest.run(f"install -m 640 -g leadglass /dev/null {WIPES}/out/one.report")
+
+    assert host.guest.run(f"{as_agent} cat {WIPES}/out/one.report").code == 0
+    for forbidden in (
+        f"touch {WIPES}/out/forged.report",
+        f"touch {WIPES}/forged",
+        "/opt/leadglass/bin/leadglass-wipe status",
+    ):
+        assert host.guest.run(f"{as_agent} {forbidden}", check=False, timeout_s=120).code != 0, forbidden
+    host.guest.run(f"rm {WIPES}/out/one.report")
 
 
 def test_what_a_timer_starts_does_its_work_behind_the_same_walls(host: Host) -> None:

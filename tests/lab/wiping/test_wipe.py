@@ -1,8 +1,8 @@
 """A certified wipe from the order to its verification by somebody who has nothing but the certificate.
 
 The centre and its people are outside, the host is the guest, with drives of its own, and has no network: ticket and
-report are carried as files. Every run has the same way with what drives do themselves (test_wipe_commands.py), and
-beside the agent (test_wipe_beside_the_agent.py); these are for `make soak`.
+report are carried as files. Every run has the same way with what drives do themselves (test_wipe_commands.py); these,
+and the way beside the agent (test_wipe_beside_the_agent.py), are for `make soak`.
 """
 
 import json

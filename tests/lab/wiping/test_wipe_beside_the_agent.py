@@ -1,7 +1,8 @@
 """The agent's service and the program that root runs, on one host with one cable: what each does and may do.
 
 The ticket comes by the broker's hint, the wipe is done at a terminal, and the agent brings the evidence to the centre.
-Of its own accord the agent would not ask for an hour.
+Of its own accord the agent would not ask for an hour. For `make soak`: every run has the wipe (test_wipe_commands.py),
+what the agent brings (tests/edge_agent/wipes), and what its account may do there (installed/test_units.py).
 """
 
 from collections.abc import Iterator
@@ -76,6 +77,7 @@ def state_of(hospital: Hospital, order: str) -> str:
     return str(hospital.technician("show", order)["state"])
 
 
+@pytest.mark.soak
 def test_a_ticket_comes_by_itself_and_the_agent_brings_what_the_technician_did(
     connected: tuple[Hospital, Lab],
 ) -> None:

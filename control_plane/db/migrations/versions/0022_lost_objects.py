@@ -1,4 +1,4 @@
-"""Images that the vault answered for and has no more, until they are here again."""
+"""Objects that the vault answered for and whose bodies it has no more."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,8 +17,9 @@ def upgrade() -> None:
         sa.Column("dataset_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("found", sa.DateTime(), nullable=False),
         sa.Column("told", sa.DateTime(), nullable=True),
+        sa.Column("over_by", sa.String(length=32), sa.ForeignKey("objects.object_id"), nullable=True),
     )
-    for column in ("host_id", "dataset_sha256"):
+    for column in ("host_id", "dataset_sha256", "over_by"):
         op.create_index(f"ix_lost_objects_{column}", "lost_objects", [column])
 
 
