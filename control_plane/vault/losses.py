@@ -15,7 +15,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.db import driver
 from control_plane.db.engine import engine_of
 from control_plane.db.models import Host, LostObject, as_stored
-from control_plane.vault.object_store import Bodies, BodyMissing
+from control_plane.vault.object_store import Bodies, BodyMissing, BodyUnreadable
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Malformed
@@ -126,6 +126,11 @@ def is_lost(session: Session, object_id: ObjectId) -> bool:
     return driver.row(session, _LOST, (str(object_id),)) is not None
 
 
+def forget_telling(session: Session, host_id: HostId) -> None:
+    """Have a host told of everything again, for it went back to a state in which it may not have heard."""
+    driver.run(session, "UPDATE lost_objects SET told = NULL WHERE host_id = ?", (str(host_id),))
+
+
 def is_whole(bodies: Bodies, object_id: ObjectId, size_bytes: int, digest: bytes) -> bool:
     """Return whether a body is here just as its host signed it. Raises StoreUnavailable."""
     read, hashed, buffer = 0, sha256(), memoryview(bytearray(_READ_BYTES))
@@ -134,7 +139,7 @@ def is_whole(bodies: Bodies, object_id: ObjectId, size_bytes: int, digest: bytes
             while count := body.readinto(buffer) or 0:
                 hashed.update(buffer[:count])
                 read += count
-    except BodyMissing:
+    except (BodyMissing, BodyUnreadable):
         return False
     return (read, hashed.digest()) == (size_bytes, digest)
 

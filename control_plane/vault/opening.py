@@ -21,7 +21,7 @@ from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.key_ring import KeyNotForThis, KeyRing, key_for
 from control_plane.vault.losses import Losses, is_whole
-from control_plane.vault.object_store import Bodies, Body
+from control_plane.vault.object_store import Bodies, Body, BodyUnreadable
 from control_plane.vault.siblings import lines
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
@@ -302,7 +302,7 @@ class VaultOpener:
         """
         try:
             yield
-        except IntegrityFailure as exc:
+        except (IntegrityFailure, BodyUnreadable) as exc:
             if not is_whole(self._store, record.object_id, record.body_bytes, record.body_sha256):
                 self._losses.found(record.object_id, str(exc))
             raise
