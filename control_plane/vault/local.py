@@ -30,8 +30,8 @@ _NOT_GIVEN = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
 class StoreAway(StoreUnavailable):
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{folder} is not the folder in which images were kept: is its disk mounted? If all of them are gone for "
-            f"good, make the file {folder / MADE}"
+            f"`{folder.name}` is not the folder in which images were kept: is its disk mounted? If all of them are "
+            f"gone for good, make the file `{folder.name}/{MADE}`"
         )
 
 

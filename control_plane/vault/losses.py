@@ -31,7 +31,7 @@ _SIGNED = "SELECT host_id, record FROM objects WHERE object_id = ?"
 _LOST = "SELECT dataset_sha256 FROM lost_objects WHERE object_id = ?"
 _OF_DATASET = (
     "SELECT o.object_id, o.binding, o.index_state FROM lost_objects l JOIN objects o ON o.object_id = l.object_id "
-    "WHERE l.dataset_sha256 = ?"
+    "WHERE l.dataset_sha256 = ? AND (l.over_by IS NULL OR l.object_id = ?)"
 )
 _UNTOLD = (
     "SELECT object_id FROM lost_objects WHERE host_id = ? AND told IS NULL AND over_by IS NULL "
@@ -86,7 +86,7 @@ class Losses:
         It is the same image only in the same transfer syntax; `index_states` are those in which no look-up found more
         of it. Raises DatabaseUnavailable.
         """
-        rows = driver.rows_by_itself(self._engine, _OF_DATASET, (dataset_sha256,))
+        rows = driver.rows_by_itself(self._engine, _OF_DATASET, (dataset_sha256, str(by.object_id)))
         return tuple(
             ObjectId.parse(name)
             for name, bound, state in rows
@@ -106,10 +106,10 @@ class Losses:
 
         self._journal.commits.run(note)
 
-    def ended(self, object_id: ObjectId) -> None:
-        """Note that an object was proved whole; of one that was not lost there is nothing to note."""
-        if driver.rows_by_itself(self._engine, _LOST, (str(object_id),)):
-            self._journal.commits.run(lambda session: self.end(session, (object_id,), object_id))
+    def ended(self, lost: Sequence[ObjectId], by: ObjectId) -> None:
+        """Do what `end` does, in a commit of its own. Raises DatabaseUnavailable."""
+        if lost:
+            self._journal.commits.run(lambda session: self.end(session, lost, by))
 
     def end(self, session: Session, lost: Iterable[ObjectId], by: ObjectId) -> None:
         """Note that what was lost is here again, as the object `by`, which was proved to hold it."""

@@ -159,6 +159,27 @@ def test_with_what_came_in_its_place_lost_too_it_is_missed_again_until_either_is
         bench.intake.receipt_of(lost.object_id, host.host_id)
 
 
+def test_what_came_in_the_place_of_a_lost_one_and_was_put_back_ends_both_when_it_is_opened(
+    bench: Bench, host: HostBench
+) -> None:
+    lost = harmed(bench, host)
+    again = bench.enrol().seal(lost.dataset)
+    bench.receive(again)
+    body = bench.body(again.object_id).read_bytes()
+    take_away(bench, again)
+    with pytest.raises(IntegrityFailure):
+        bench.read(again)
+    assert len(said(bench)) == 2
+    bench.body(again.object_id).write_bytes(body)
+
+    assert bench.read(again) == lost.dataset
+
+    assert said(bench) == []
+    noted = len(bench.events())
+    bench.read(again)
+    assert len(bench.events()) == noted + 1, "that it was opened, and nothing else"
+
+
 def test_the_lost_object_itself_has_its_receipt_again_though_another_had_come_for_it(
     bench: Bench, host: HostBench
 ) -> None:
