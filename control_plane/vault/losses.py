@@ -165,7 +165,7 @@ def _what_to_do(host: Host, them: str, *, is_told: bool) -> str:
     if is_told:
         return f"the host knows: send {them} again"
     return (
-        f"the host does not know yet: do not send {them} to it until it does, for it would answer success and keep "
+        f"the host does not know yet: do not send {them} there until it does, for it would answer success and keep "
         "nothing"
     )
 

@@ -95,7 +95,7 @@ def test_a_loss_is_recorded_once_and_the_status_names_it(bench: Bench, host: Hos
     assert events(bench) == [Event.OBJECT_LOST]
     (line,) = said(bench)
     assert line.startswith(f"CT 1: the vault lost 1 image, or it is damaged there: {lost.object_id}; ")
-    assert "the host does not know yet: do not send it to it" in line
+    assert "the host does not know yet: do not send it there" in line
     with pytest.raises(NotHeld):
         bench.intake.receipt_of(lost.object_id, host.host_id)
     assert [one.partition("; ")[2] for one in said(bench)] == ["the host knows: send it again"]
