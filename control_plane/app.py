@@ -34,7 +34,7 @@ from control_plane.custody.frames import FrameDigester, FrameWorker
 from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
-from control_plane.db.transactions import in_one_commit
+from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment import authority
 from control_plane.enrolment.code_service import EnrolmentCodes
 from control_plane.enrolment.decommissioning import Decommissioning
@@ -114,6 +114,7 @@ from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.losses import Losses
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
+from control_plane.vault.rows import holds_any
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
 from control_plane.witnesses.asking import WitnessAsking, post_to
@@ -212,7 +213,9 @@ class ControlPlane:
     def _set_up_vault(self) -> None:
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), self._clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
-        self._objects = LocalObjectStore(self._settings.folders.objects)
+        with snapshot(self._database) as session:
+            is_new = not holds_any(session)
+        self._objects = LocalObjectStore(self._settings.folders.objects, is_new=is_new)
 
     def _set_up_policy(self) -> None:
         """Make what publishes a policy, brings it to hosts step by step, and hears what is in force there."""

@@ -35,8 +35,8 @@ from control_plane.erasure.private_parts import PrivateParts
 from control_plane.erasure.resealing import Resealing
 from control_plane.keys.root import RootKey
 from control_plane.vault.local import LocalBodies
-from control_plane.vault.losses import Losses
-from control_plane.vault.object_store import BodyMissing
+from control_plane.vault.losses import Losses, is_whole
+from control_plane.vault.object_store import Bodies, BodyMissing, BodyUnreadable
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Malformed
@@ -67,7 +67,7 @@ class Centre:
     """What a backup is made of, and what vouches for it."""
 
     database: sessionmaker[Session]
-    bodies: LocalBodies
+    bodies: Bodies
     test_object: Path
     root: RootKey
     signer: EvidenceSigner
@@ -98,8 +98,9 @@ class BackupMaker:
             self._read_back(unfinished, manifest)
             path = folder.finish(label)
             self._note_losses(copied.damaged)
+            damaged = tuple(body.object_id for body in copied.damaged)
             in_one_commit(self._centre.database, lambda session: self._note(session, manifest, person))
-        return Made(path, manifest, copied.count, copied.size_bytes, tuple(copied.damaged))
+        return Made(path, manifest, copied.count, copied.size_bytes, damaged)
 
     def _dump(self, folder: Path, label: str, place: Path, keep: timedelta | None) -> Manifest:
         with snapshot(self._centre.database) as session:
@@ -141,11 +142,15 @@ class BackupMaker:
         if Manifest.parse(claimed_payload(load_manifest(folder))) != manifest:
             raise BackupDamaged(folder, "has another manifest than was written")
 
-    def _note_losses(self, damaged: Sequence[ObjectId]) -> None:
+    def _note_losses(self, damaged: Sequence[Body]) -> None:
         # Where so many are missing a disk is, and every one of them is here again with it.
-        if len(damaged) <= _MOST_LOST:
-            for object_id in damaged:
-                self._centre.losses.found(object_id, "a backup found its body missing, or not what its host signed")
+        if len(damaged) > _MOST_LOST:
+            return
+        for body in damaged:
+            # The backup may have taken hours since it came by.
+            if not is_whole(self._centre.bodies, body.object_id, body.size_bytes, body.sha256):
+                why = "a backup found its body missing, or not what its host signed"
+                self._centre.losses.found(body.object_id, why)
 
     def _note(self, session: Session, manifest: Manifest, person: str) -> None:
         register.finish(session, manifest.label, self._centre.clock.now())
@@ -187,13 +192,13 @@ def _digest(record: bytes) -> bytes:
 class _Copied:
     """Copies bodies that the folder does not have, and counts them."""
 
-    def __init__(self, here: LocalBodies, vault: LocalBodies) -> None:
+    def __init__(self, here: LocalBodies, vault: Bodies) -> None:
         self._here, self._vault = here, vault
-        self.count, self.size_bytes, self.damaged = 0, 0, list[ObjectId]()
+        self.count, self.size_bytes, self.damaged = 0, 0, list[Body]()
 
     def take(self, body: Body) -> Body:
         if not self._has(body) and not self._copy(body):
-            self.damaged.append(body.object_id)
+            self.damaged.append(body)
             return body
         return Body(body.object_id, body.size_bytes, body.sha256, is_held=True)
 
@@ -211,7 +216,8 @@ class _Copied:
         try:
             with self._vault.open(body.object_id) as source, part_writer(new) as writer:
                 copy(source, writer)
-        except BodyMissing:
+        except (BodyMissing, BodyUnreadable):
+            new.unlink(missing_ok=True)
             return False
         if writer.part() != expected:
             new.unlink()

@@ -5,7 +5,7 @@ database. The fact that a centre is initialised is written last, so one that was
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -42,10 +42,11 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.local import LocalBodies, LocalObjectStore
+from control_plane.vault.losses import Losses
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
-from shared.identity import CONTROL_PLANE
+from shared.identity import CONTROL_PLANE, ObjectId
 
 _ROWS_AT_ONCE = 200
 _MOST_NAMED = 10
@@ -94,9 +95,9 @@ def restore(
         if proved.damaged and not without_damaged:
             raise RestoreRefused(proved.damaged)
         with _all_or_nothing(folders, proved.manifest.schema) as database:
-            _write(folder, backup, folders, root, database, verify=bool(proved.damaged))
+            lost = _write(folder, backup, folders, root, database, verify=bool(proved.damaged))
             close_database(open_database(place.url_of(folders)))  # brings it to the schema that we know
-            return _Awakening(database, root, clock).wake(proved, backup, without_damaged=without_damaged)
+            return _Awakening(database, root, clock).wake(proved, backup, lost, without_damaged=without_damaged)
 
 
 @contextmanager
@@ -126,17 +127,19 @@ def _write(
     database: sessionmaker[Session],
     *,
     verify: bool,
-) -> None:
+) -> list[ObjectId]:
+    """Return the objects whose bodies are not whole in the backup, and so not here."""
     store_root_key(folders.root_key, root)
     place.note(folders)
     with open_part(backup, DATABASE) as file:
         _fill(database, Lines(file))
-    _copy_bodies(folder, backup, folders, verify=verify)
+    lost = _copy_bodies(folder, backup, folders, verify=verify)
     test_object = drill.test_object_path(folders.data)
     test_object.parent.mkdir(mode=0o700, exist_ok=True)
     write_new(test_object, (backup / TEST_OBJECT).read_bytes())
     for changed in (folders.database.parent, folders.data, folders.data.absolute().parent):
         sync_folder(changed)
+    return lost
 
 
 def _fill(database: sessionmaker[Session], lines: Lines) -> None:
@@ -152,14 +155,17 @@ def _says_it_is_whole(header: Header, row: dict[str, Any]) -> bool:
     return header.table == Fact.__tablename__ and row["name"] == INITIALISED
 
 
-def _copy_bodies(folder: BackupFolder, backup: Path, folders: Folders, *, verify: bool) -> None:
-    """Copy every body that is held and, where `verify` says that not all are whole, only those that are."""
-    here, vault = LocalBodies(folder.objects), LocalObjectStore(folders.objects)
+def _copy_bodies(folder: BackupFolder, backup: Path, folders: Folders, *, verify: bool) -> list[ObjectId]:
+    """Copy every body that is held and, where `verify` says that not all are whole, only those; return the others."""
+    here, vault, lost = LocalBodies(folder.objects), LocalObjectStore(folders.objects), list[ObjectId]()
     with open_part(backup, BODIES) as file:
         for body in bodies.read(file):
             if body.is_held and (not verify or _is_whole(here, body)):
                 with here.open(body.object_id) as source:
                     vault.put(body.object_id, source)
+            else:
+                lost.append(body.object_id)
+    return lost
 
 
 def _is_whole(here: LocalBodies, body: Body) -> bool:
@@ -181,11 +187,11 @@ class _Awakening:
             database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), self._private.sealing, clock
         )
 
-    def wake(self, proved: Proved, backup: Path, *, without_damaged: bool) -> Done:
+    def wake(self, proved: Proved, backup: Path, lost: Sequence[ObjectId], *, without_damaged: bool) -> Done:
         damaged = (*proved.damaged, *self._altered_chains())
         if damaged and not without_damaged:
             raise RestoreRefused(damaged)
-        in_one_commit(self._database, lambda session: self._begin(session, proved.manifest, backup, damaged))
+        in_one_commit(self._database, lambda session: self._begin(session, proved.manifest, backup, damaged, lost))
         return Done(proved.manifest, damaged, self._leap(proved.manifest))
 
     def _altered_chains(self) -> list[str]:
@@ -198,7 +204,14 @@ class _Awakening:
             if verdict.state is not ChainState.VERIFIED
         ]
 
-    def _begin(self, session: Session, manifest: Manifest, backup: Path, damaged: tuple[str, ...]) -> None:
+    def _begin(
+        self,
+        session: Session,
+        manifest: Manifest,
+        backup: Path,
+        damaged: tuple[str, ...],
+        lost: Sequence[ObjectId],
+    ) -> None:
         now = self._clock.now()
         restored = Restored(manifest.label, manifest.begun, manifest.audit_seq, now)
         # What was lost then is looked for until somebody settles this one: of several, from the first on.
@@ -211,6 +224,9 @@ class _Awakening:
         session.merge(Fact(name=STOPPED, value=f"from backup {manifest.label}"))
         session.merge(Fact(name=INITIALISED, value=f"restored from {manifest.label}"))
         register.know(session, manifest, str(backup.absolute().parent), now)
+        losses = Losses(self._database, self._journal, self._clock)
+        for object_id in lost:
+            losses.note(session, object_id, "its body was not whole in the backup that this centre was restored from")
         who, what = (Participant("service", CONTROL_PLANE, True),), (Subject("backup", manifest.label),)
         outcome = Outcome.MINOR_FAILURE if damaged else Outcome.SUCCESS
         reason = f"{len(damaged)} objects or chains are damaged and were left as they are" if damaged else ""

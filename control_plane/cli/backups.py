@@ -34,7 +34,7 @@ from control_plane.people.permissions import verify_permitted
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders
 from control_plane.tlog.sequencer import Sequencer
-from control_plane.vault.local import LocalBodies
+from control_plane.vault.local import VaultBodies
 from control_plane.vault.losses import Losses
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import SystemClock
@@ -91,7 +91,7 @@ def backup(options: Namespace) -> int:
     keep = timedelta(days=options.keep_days) if options.keep_days is not None else None
     with _Here(options, Permission.BACKUP_MAKE) as here:
         centre = Centre(
-            here.database, LocalBodies(here.folders.objects), drill.test_object_path(here.folders.data), here.root,
+            here.database, VaultBodies(here.folders.objects), drill.test_object_path(here.folders.data), here.root,
             here.signer, here.journal, here.private, here.clock, here.losses,
         )  # fmt: skip
         made = BackupMaker(centre).make(BackupFolder(folder), here.person, keep=keep)

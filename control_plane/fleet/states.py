@@ -9,6 +9,7 @@ from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.standing import Standing
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from control_plane.fleet.reports import VerifiedReports, verify_report
+from control_plane.vault.losses import forget_telling
 from shared import canonical
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -82,6 +83,8 @@ class StateIntake:
         history, runs = follow(self._known(host), report, now)
         if history is History.REPEATED:
             raise StateReplayed(host_id, offered=state.number, held=host.state_number)
+        if history is History.RESTORED:
+            forget_telling(session, host_id)
         if history in _EVENTS:
             self._doubt(session, host, history, state)
         host.runs = canonical.encode([run.json() for run in runs]).decode()

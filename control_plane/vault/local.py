@@ -4,8 +4,12 @@ A body is written under another name in `<folder>/new`, synced, linked to its ow
 link never replaces what is there, so the first body of an object stays the only one. What a cut leaves in `new` is
 removed at the next start; what it leaves under its own name is whole, and the next upload of that object adopts it.
 One that rotted here stays beside the right one as `<object id>.damaged`, the last such if it happened more than once.
+
+A file `store` tells a folder in which bodies are kept from the place where its disk is not mounted: there nothing is
+missing, and nothing is written.
 """
 
+import errno
 import io
 import os
 import tempfile
@@ -13,12 +17,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from control_plane.vault.object_store import BodyConflict, BodyMissing, StoreUnavailable
+from control_plane.vault.object_store import BodyConflict, BodyMissing, BodyUnreadable, StoreUnavailable
 from shared.identity import ObjectId
 from shared.sealing.chunked import Readable
 
 _COPY_BYTES = 1 << 18
 DAMAGED = ".damaged"
+MADE = "store"
+_NOT_GIVEN = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
+
+
+class StoreAway(StoreUnavailable):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"`{folder.name}` is not the folder in which images were kept: is its disk mounted? If all of them are "
+            f"gone for good, make the file `{folder.name}/{MADE}`"
+        )
 
 
 class LocalBodies:
@@ -39,16 +53,33 @@ class LocalBodies:
         return self._folder / name[:2] / f"{name}.body"
 
 
-class LocalObjectStore(LocalBodies):
+class VaultBodies(LocalBodies):
+    """The bodies in a folder of a `LocalObjectStore`."""
+
+    def open(self, object_id: ObjectId) -> "_LocalBody":
+        try:
+            return super().open(object_id)
+        except BodyMissing as exc:
+            if not (self._folder / MADE).exists():
+                raise StoreAway(self._folder) from exc
+            raise
+
+
+class LocalObjectStore(VaultBodies):
     """`sync` is the system's fsync; a test sees in it every point at which a power cut makes a difference."""
 
-    def __init__(self, folder: Path, sync: Callable[[int], None] = os.fsync) -> None:
+    def __init__(self, folder: Path, sync: Callable[[int], None] = os.fsync, *, is_new: bool = True) -> None:
+        """Where it is not `is_new`, bodies were kept in it before. Raises StoreAway: they are not here."""
         super().__init__(folder)
         self._new, self._sync = folder / "new", sync
         with _translated():
+            # One of before the file was has bodies in it.
+            if not (is_new or (folder / MADE).exists() or any(folder.glob("??/*.body"))):
+                raise StoreAway(folder)
             self._new.mkdir(mode=0o700, parents=True, exist_ok=True)
             for first in range(256):
                 (folder / f"{first:02x}").mkdir(mode=0o700, exist_ok=True)
+            (folder / MADE).touch(mode=0o600)
             self._sync_folder(folder)
             for leftover in self._new.iterdir():
                 leftover.unlink(missing_ok=True)
@@ -101,8 +132,11 @@ class _LocalBody(io.FileIO):
         super().__init__(path, "rb")
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        with _translated():
+        try:
             return super().readinto(buffer) or 0
+        except OSError as exc:
+            kind = BodyUnreadable if exc.errno in _NOT_GIVEN else StoreUnavailable
+            raise kind(exc.strerror or type(exc).__name__) from exc
 
 
 def _copy(source: Readable, file: io.BufferedWriter) -> None:
@@ -111,13 +145,18 @@ def _copy(source: Readable, file: io.BufferedWriter) -> None:
         file.write(buffer[:count])
 
 
-def _same(one: Path, other: Path) -> bool:
-    with one.open("rb") as a, other.open("rb") as b:
+def _same(held: Path, new: Path) -> bool:
+    """Return whether two files hold the same; what the disk does not give of the one that is held is not the same."""
+    buffer = memoryview(bytearray(_COPY_BYTES))
+    with _LocalBody(held) as a, new.open("rb") as b:
         while True:
-            left, right = a.read(_COPY_BYTES), b.read(_COPY_BYTES)
-            if left != right:
+            try:
+                count = a.readinto(buffer)
+            except BodyUnreadable:
                 return False
-            if not left:
+            if buffer[:count] != b.read(count or 1):
+                return False
+            if not count:
                 return True
 
 

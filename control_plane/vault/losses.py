@@ -15,7 +15,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.db import driver
 from control_plane.db.engine import engine_of
 from control_plane.db.models import Host, LostObject, as_stored
-from control_plane.vault.object_store import Bodies, BodyMissing
+from control_plane.vault.object_store import Bodies, BodyMissing, BodyUnreadable
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Malformed
@@ -31,7 +31,7 @@ _SIGNED = "SELECT host_id, record FROM objects WHERE object_id = ?"
 _LOST = "SELECT dataset_sha256 FROM lost_objects WHERE object_id = ?"
 _OF_DATASET = (
     "SELECT o.object_id, o.binding, o.index_state FROM lost_objects l JOIN objects o ON o.object_id = l.object_id "
-    "WHERE l.dataset_sha256 = ?"
+    "WHERE l.dataset_sha256 = ? AND (l.over_by IS NULL OR l.object_id = ?)"
 )
 _UNTOLD = (
     "SELECT object_id FROM lost_objects WHERE host_id = ? AND told IS NULL AND over_by IS NULL "
@@ -86,7 +86,7 @@ class Losses:
         It is the same image only in the same transfer syntax; `index_states` are those in which no look-up found more
         of it. Raises DatabaseUnavailable.
         """
-        rows = driver.rows_by_itself(self._engine, _OF_DATASET, (dataset_sha256,))
+        rows = driver.rows_by_itself(self._engine, _OF_DATASET, (dataset_sha256, str(by.object_id)))
         return tuple(
             ObjectId.parse(name)
             for name, bound, state in rows
@@ -106,10 +106,10 @@ class Losses:
 
         self._journal.commits.run(note)
 
-    def ended(self, object_id: ObjectId) -> None:
-        """Note that an object was proved whole; of one that was not lost there is nothing to note."""
-        if driver.rows_by_itself(self._engine, _LOST, (str(object_id),)):
-            self._journal.commits.run(lambda session: self.end(session, (object_id,), object_id))
+    def ended(self, lost: Sequence[ObjectId], by: ObjectId) -> None:
+        """Do what `end` does, in a commit of its own. Raises DatabaseUnavailable."""
+        if lost:
+            self._journal.commits.run(lambda session: self.end(session, lost, by))
 
     def end(self, session: Session, lost: Iterable[ObjectId], by: ObjectId) -> None:
         """Note that what was lost is here again, as the object `by`, which was proved to hold it."""
@@ -126,6 +126,11 @@ def is_lost(session: Session, object_id: ObjectId) -> bool:
     return driver.row(session, _LOST, (str(object_id),)) is not None
 
 
+def forget_telling(session: Session, host_id: HostId) -> None:
+    """Have a host told of everything again, for it went back to a state in which it may not have heard."""
+    driver.run(session, "UPDATE lost_objects SET told = NULL WHERE host_id = ?", (str(host_id),))
+
+
 def is_whole(bodies: Bodies, object_id: ObjectId, size_bytes: int, digest: bytes) -> bool:
     """Return whether a body is here just as its host signed it. Raises StoreUnavailable."""
     read, hashed, buffer = 0, sha256(), memoryview(bytearray(_READ_BYTES))
@@ -134,7 +139,7 @@ def is_whole(bodies: Bodies, object_id: ObjectId, size_bytes: int, digest: bytes
             while count := body.readinto(buffer) or 0:
                 hashed.update(buffer[:count])
                 read += count
-    except BodyMissing:
+    except (BodyMissing, BodyUnreadable):
         return False
     return (read, hashed.digest()) == (size_bytes, digest)
 
@@ -160,7 +165,7 @@ def _what_to_do(host: Host, them: str, *, is_told: bool) -> str:
     if is_told:
         return f"the host knows: send {them} again"
     return (
-        f"the host does not know yet: do not send {them} to it until it does, for it would answer success and keep "
+        f"the host does not know yet: do not send {them} there until it does, for it would answer success and keep "
         "nothing"
     )
 

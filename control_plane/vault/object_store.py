@@ -28,6 +28,10 @@ class StoreUnavailable(Unavailable):
         self.why = why
 
 
+class BodyUnreadable(StoreUnavailable):
+    """The disk answers, and does not give all of this body."""
+
+
 class Body(Protocol):
     """One body, open for reading; closed at the end of its `with` block."""
 
@@ -41,7 +45,7 @@ class Body(Protocol):
 
 class Bodies(Protocol):
     def open(self, object_id: ObjectId) -> Body:
-        """Raises BodyMissing, StoreUnavailable; reading from what it returns may raise StoreUnavailable too."""
+        """Raises BodyMissing, StoreUnavailable; reading from it raises StoreUnavailable, BodyUnreadable."""
 
 
 class ObjectStore(Bodies, Protocol):

@@ -21,7 +21,8 @@ from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.key_ring import KeyNotForThis, KeyRing, key_for
 from control_plane.vault.losses import Losses, is_whole
-from control_plane.vault.object_store import Bodies, Body
+from control_plane.vault.object_store import Bodies, Body, BodyUnreadable
+from control_plane.vault.receive import NOT_EVALUATED
 from control_plane.vault.siblings import lines
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
@@ -104,6 +105,7 @@ class _Held:
     stored: StoredObject
     host: str
     sealed_index: bytes
+    index_state: str
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ class VaultOpener:
             wrap = session.get(Wrap, str(object_id))
         if wrap is None:
             raise WrapMissing(object_id)
-        return _Held(StoredObject(object_id, row.binding, wrap.wrap, row.record), row.host_id, row.sealed_index)
+        stored = StoredObject(object_id, row.binding, wrap.wrap, row.record)
+        return _Held(stored, row.host_id, row.sealed_index, row.index_state)
 
     def _prove(self, held: _Held, report: Report) -> _Proved:
         proved = self._prove_parts(held, report)
@@ -235,7 +238,9 @@ class VaultOpener:
             if exc.what.endswith("dataset"):
                 report.passed(Name.SEALED_BODY, f"{record.body_bytes} bytes")
             raise
-        self._losses.ended(stored.object_id)
+        index_states = (proved.held.index_state, NOT_EVALUATED)
+        lost = self._losses.regained(proved.binding, record.dataset_sha256, index_states)
+        self._losses.ended(lost, stored.object_id)
         report.passed(Name.CHUNKS, f"{chunks} chunks authentic")
         report.passed(Name.SEALED_BODY, f"{record.body_bytes} bytes, SHA-256 {record.body_sha256.hex()}")
         report.passed(Name.DATASET, f"{record.dataset_bytes} bytes, SHA-256 {record.dataset_sha256.hex()}")
@@ -302,7 +307,7 @@ class VaultOpener:
         """
         try:
             yield
-        except IntegrityFailure as exc:
+        except (IntegrityFailure, BodyUnreadable) as exc:
             if not is_whole(self._store, record.object_id, record.body_bytes, record.body_sha256):
                 self._losses.found(record.object_id, str(exc))
             raise

@@ -182,7 +182,7 @@ class VaultIntake:
             except BodyMissing as exc:
                 self._losses.found(object_id, str(exc))
         elif self._is_whole_again(object_id, held.record):
-            self._losses.ended(object_id)
+            self._losses.ended((object_id,), object_id)
             return held.receipt
         self._losses.told(object_id, host_id)
         raise NotHeld(object_id)

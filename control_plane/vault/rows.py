@@ -43,6 +43,10 @@ def held(session: Session, object_id: ObjectId) -> Held | None:
     return Held(*(driver.blob(value) for value in row)) if row is not None else None
 
 
+def holds_any(session: Session) -> bool:
+    return driver.row(session, "SELECT 1 FROM objects LIMIT 1") is not None
+
+
 def insert(session: Session, new: New) -> None:
     """Keep an object, its wrap and what it is found by, in a transaction of `in_one_commit`."""
     name = str(new.object_id)

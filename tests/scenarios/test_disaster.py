@@ -195,6 +195,29 @@ def test_an_image_that_the_vault_lost_is_taken_in_when_it_is_sent_again(site: Si
         assert not any("the vault lost" in gap for gap in site.gaps())
 
 
+def test_the_vault_does_not_start_where_the_disk_of_its_images_is_not_mounted(site: Site) -> None:
+    with site.centre(), ExitStack() as agents:
+        site.publish()
+        agent = agents.enter_context(running(site.enrol("CT 1"), MemoryLog()))
+        assert wait_until(partial(_listens, agent), 30) is not None
+        assert send(agent, FIRST) == 0
+        assert wait_until(lambda: bool(site.objects()), 30) is not None
+    objects, disk = site.folder / site.data / "objects", site.folder / "disk"
+    objects.rename(disk)
+    objects.mkdir()
+
+    refused = run("leadglass-server", "run", *site.here(), "--no-broker", "--host-port", "0", "--enrol-port", "0")
+
+    assert refused.exit_code == 3
+    assert "is its disk mounted?" in refused.message
+    assert list(objects.iterdir()) == []
+    objects.rmdir()
+    disk.rename(objects)
+    with site.centre():
+        (held,) = site.objects()
+        assert site.opened(held) == FIRST.dataset
+
+
 def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_backup_is_missing(site: Site) -> None:
     with ExitStack() as agents:
         with site.centre():

@@ -23,11 +23,13 @@ from control_plane.enrolment.replacing import Replacing
 from control_plane.enrolment.revocation import Revocation
 from control_plane.fleet.states import HostUnknown
 from control_plane.people.accounts import Accounts
+from control_plane.vault.losses import forget_telling, gaps
+from control_plane.vault.receive import NotHeld
 from shared.audit.batch import AuditForked
 from shared.audit.events import Event, Subject
 from shared.enrolment.exchange import EnrolmentAnswer
 from shared.enrolment.renewal import RenewalRequest
-from shared.errors import Refused
+from shared.errors import IntegrityFailure, Refused
 from tests.contracts.database.conftest import Place
 from tests.contracts.database.test_transactions import at_once
 from tests.control_plane.enrolment.test_enrolment import DOORS, a_request, request_pem
@@ -300,3 +302,25 @@ def _all_are_there(bench: Bench, acknowledged: list[str]) -> None:
     assert set(acknowledged) <= held
     verdicts = bench.reading.prove()
     assert (verdicts["control-plane"].state, verdicts["merkle-log"].state) == ("verified", "verified")
+
+
+def test_an_image_that_is_lost_is_counted_told_and_over_by_another_object(bench: Bench) -> None:
+    host, rest = bench.enrol(), bench.enrol()
+    lost, told, other = host.seal(b"lost"), host.seal(b"told"), rest.seal(b"other")
+    for image in (lost, told, other):
+        bench.receive(image)
+        bench.body(image.object_id).unlink()
+        with pytest.raises(IntegrityFailure):
+            bench.read(image)
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(told.object_id, host.host_id)
+
+    with bench.database() as session:
+        assert len(list(gaps(session))) == 3
+    bench.receive(rest.seal(b"lost"))
+    bench.receive(told)
+    assert bench.losses.untold(host.host_id) == ()
+    with bench.database.begin() as session:
+        forget_telling(session, rest.host_id)
+        (line,) = gaps(session)
+    assert str(other.object_id) in line

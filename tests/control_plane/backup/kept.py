@@ -17,7 +17,7 @@ from control_plane.keys.drill import seal_test_object
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import JOURNAL
 from control_plane.settings import Folders
-from control_plane.vault.local import LocalBodies
+from control_plane.vault.local import VaultBodies
 from shared.policy.document import KeyPurpose
 from tests.control_plane.vault.bench import GRADE, ROOT, Bench, HostBench, SealedImage
 
@@ -64,7 +64,7 @@ class Kept:
 
     def maker(self, root: RootKey = ROOT) -> BackupMaker:
         bench = self.bench
-        bodies = LocalBodies(bench.folder / "objects")
+        bodies = VaultBodies(bench.folder / "objects")
         signer = bench.keys.signer(JOURNAL)
         return BackupMaker(
             Centre(

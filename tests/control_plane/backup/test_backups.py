@@ -145,6 +145,35 @@ def test_what_a_backup_finds_lost_is_told_to_its_hosts_unless_it_is_half_the_vau
     assert list(kept.bench.losses.untold(host.host_id)) == sorted(lost, key=str)[:noted]
 
 
+def test_what_came_back_while_the_backup_was_made_is_not_lost(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    back, gone = kept.images
+    bodies = {one.object_id: kept.bench.body(one.object_id) for one in (back, gone)}
+    for body in bodies.values():
+        body.unlink()
+    written = BackupMaker._finish
+
+    def meanwhile(self: BackupMaker, folder: Path, *rest: object) -> object:
+        finished = written(self, folder, *rest)  # type: ignore[arg-type]
+        kept.bench.receive(back)
+        return finished
+
+    monkeypatch.setattr(BackupMaker, "_finish", meanwhile)
+
+    assert len(kept.back_up().damaged) == 2
+    assert [kept.bench.losses.untold(one.host_id) for one in (back, gone)] == [(), (gone.object_id,)]
+
+
+def test_a_body_that_the_disk_does_not_give_ends_no_backup(kept: Kept) -> None:
+    unreadable, other = kept.images
+    body = kept.bench.body(unreadable.object_id)
+    body.unlink()
+    body.symlink_to("/proc/self/mem")
+
+    assert kept.back_up().damaged == (unreadable.object_id,)
+    assert kept.bench.losses.untold(unreadable.host_id) == (unreadable.object_id,)
+    assert [path.name for path in kept.backups.objects.rglob("*") if path.is_file()] == [f"{other.object_id}.body"]
+
+
 def test_a_copy_that_the_disk_wrote_otherwise_is_no_backup(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     written = BackupMaker._finish
 

@@ -30,6 +30,7 @@ from control_plane.keys.store import JOURNAL
 from control_plane.people.accounts import ALL, Accounts, NotSignedIn, begin_session, insert_token, open_link
 from control_plane.settings import Folders
 from control_plane.vault.opening import ReasonMissing
+from control_plane.vault.receive import NotHeld
 from shared.audit.events import Event, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.signing import Label, SoftwareSigner, WrongSigner, claimed_payload, sign_statement
@@ -172,6 +173,24 @@ def test_a_rotten_body_is_not_taken_along_where_the_rest_is_restored(kept: Kept,
     assert [body.name for body in new.objects.rglob("*.body")] == [
         f"{image.object_id}.body" for image in kept.images if str(image.object_id) != path.stem
     ]
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["found by the restore", "known to the backup"])
+def test_what_was_not_whole_in_the_backup_is_told_to_its_host(kept: Kept, new: Folders, is_known: bool) -> None:
+    gone, other = kept.images
+    if is_known:
+        kept.bench.body(gone.object_id).unlink()
+    kept.back_up()
+    if not is_known:
+        next(kept.backups.objects.rglob(f"{gone.object_id}.body")).unlink()
+
+    kept.restore(new, without_damaged=True)
+
+    bench = kept.restored(new)
+    assert [bench.losses.untold(one.host_id) for one in (gone, other)] == [(gone.object_id,), ()]
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(gone.object_id, gone.host_id)
+    assert bench.intake.receipt_of(other.object_id, other.host_id)
 
 
 def test_a_database_that_is_refused_leaves_the_folder_empty_for_another_try(kept: Kept, new: Folders) -> None:

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from control_plane.db.models import AuditRow
+from control_plane.db.models import AuditRow, LostObject, Object
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from control_plane.fleet.reports import Report
 from control_plane.fleet.states import StateReplayed
 from shared.audit.events import Event
 from shared.audit.record import AuditRecord
 from shared.fleet.state import HostState
+from shared.identity import ObjectId
 from tests.control_plane.fleet.reporting import HOST, Fleet
 from tests.fakes.clock import FakeClock
 
@@ -149,6 +150,31 @@ def test_a_clone_is_said_recorded_once_and_settled_by_a_named_person(fleet: Flee
     assert fleet.answer()["hosts"][0]["doubt"] == ""
     assert events(fleet).count(Event.HOST_SETTLED) == 1
     assert fleet.command("settle-host", str(HOST), "--reason", "again")[0] != 0
+
+
+@pytest.mark.parametrize("run, number, is_told", [(B, 2, False), (A, 6, True)], ids=["it went back", "it goes on"])
+def test_a_host_that_went_back_is_told_again_of_what_the_vault_lost(
+    fleet: Fleet, run: str, number: int, is_told: bool
+) -> None:
+    for earlier in range(1, 6):
+        fleet.clock.advance(timedelta(seconds=5))
+        fleet.report(run=A, number=earlier)
+    name, now = str(ObjectId.new()), fleet.clock.now()
+    with fleet.database.begin() as session:
+        session.add(
+            Object(
+                object_id=name, host_id=str(HOST), binding=b"", record=b"", record_sha256=b"", sealed_index=b"",
+                index_state="indexed", body_bytes=0, received=now, receipt=b"",
+            )
+        )  # fmt: skip
+        session.flush()
+        session.add(LostObject(object_id=name, host_id=str(HOST), dataset_sha256=b"", found=now, told=now))
+
+    fleet.clock.advance(timedelta(seconds=5))
+    fleet.report(run=run, number=number)
+
+    with fleet.database() as session:
+        assert (session.get_one(LostObject, name).told is not None) == is_told
 
 
 def test_a_restored_host_is_said_and_its_reports_are_taken(fleet: Fleet) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.vault.local import DAMAGED, LocalObjectStore
-from control_plane.vault.object_store import BodyConflict, BodyMissing, StoreUnavailable
+from control_plane.vault.local import DAMAGED, MADE, LocalObjectStore, StoreAway, VaultBodies
+from control_plane.vault.object_store import BodyConflict, BodyMissing, BodyUnreadable, StoreUnavailable
 from shared.identity import ObjectId
 
 BODY = bytes(range(256)) * 4096
@@ -119,11 +119,69 @@ def test_what_fails_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(StoreUnavailable, match="Input/output error"):
         put(store, BODY)
-    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
+    assert [path.name for path in (tmp_path / "objects").rglob("*") if path.is_file()] == [MADE]
 
 
 def test_a_fault_while_reading_is_ours(store: LocalObjectStore, tmp_path: Path) -> None:
     (tmp_path / "objects" / "00" / f"{ID}.body").mkdir()
 
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable) as found:
         read(store)
+    assert not isinstance(found.value, BodyUnreadable)
+
+
+def test_a_body_that_the_disk_does_not_give_is_told_from_a_disk_that_is_away_and_is_replaced(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    # Nothing is mapped at address 0, so that the kernel answers with EIO.
+    (tmp_path / "objects" / "00" / f"{ID}.body").symlink_to("/proc/self/mem")
+
+    with pytest.raises(BodyUnreadable):
+        read(store)
+    with pytest.raises(BodyConflict):
+        put(store, BODY)
+    store.replace(ID, io.BytesIO(BODY))
+
+    assert read(store) == BODY
+
+
+def test_where_the_disk_is_not_mounted_nothing_is_missing_and_nothing_is_written(tmp_path: Path) -> None:
+    folder, away = tmp_path / "objects", tmp_path / "disk"
+    store = LocalObjectStore(folder)
+    put(store, BODY)
+    folder.rename(away)
+    folder.mkdir()
+
+    for one in (store, VaultBodies(folder)):
+        with pytest.raises(StoreAway, match="is its disk mounted"):
+            one.open(ID)
+    with pytest.raises(StoreUnavailable):
+        put(store, BODY)
+    with pytest.raises(StoreAway):
+        LocalObjectStore(folder, is_new=False)
+    assert [*folder.iterdir()] == []
+
+    folder.rmdir()
+    away.rename(folder)
+    assert read(LocalObjectStore(folder, is_new=False)) == BODY
+
+
+def test_what_was_made_before_that_was_told_apart_is_known_by_its_bodies(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path / "objects")
+    put(store, BODY)
+    (tmp_path / "objects" / MADE).unlink()
+
+    again = LocalObjectStore(tmp_path / "objects", is_new=False)
+
+    (tmp_path / "objects" / "00" / f"{ID}.body").unlink()
+    with pytest.raises(BodyMissing):
+        again.open(ID)
+    with pytest.raises(BodyMissing):
+        LocalObjectStore(tmp_path / "objects", is_new=False).open(ID)
+
+
+def test_a_new_disk_counts_once_a_person_says_so(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "objects" / MADE).touch()
+
+    put(LocalObjectStore(tmp_path / "objects", is_new=False), BODY)

@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from control_plane.vault.local import DAMAGED
 from control_plane.vault.losses import gaps
-from control_plane.vault.object_store import Body, BodyConflict, StoreUnavailable
+from control_plane.vault.object_store import Body, BodyConflict, BodyUnreadable, StoreUnavailable
 from control_plane.vault.receive import NotHeld, ObjectConflict
 from shared.audit.events import Event
 from shared.audit.record import AuditRecord
@@ -39,12 +40,18 @@ def cut(bench: Bench, image: SealedImage) -> None:
     os.truncate(bench.body(image.object_id), 100)
 
 
+def not_given(bench: Bench, image: SealedImage) -> None:
+    """Have the kernel answer with EIO: nothing is mapped at address 0."""
+    bench.body(image.object_id).unlink()
+    bench.body(image.object_id).symlink_to("/proc/self/mem")
+
+
 def harmed(bench: Bench, host: HostBench, harm: Harm = take_away, dataset: bytes = b"image" * 9000) -> SealedImage:
     """Return an image that is lost, and of which somebody found that out."""
     image = host.seal(dataset)
     bench.receive(image)
     harm(bench, image)
-    with pytest.raises(IntegrityFailure):
+    with pytest.raises((IntegrityFailure, BodyUnreadable)):
         bench.read(image)
     return image
 
@@ -63,7 +70,7 @@ def said(bench: Bench) -> list[str]:
         return list(gaps(session))
 
 
-@pytest.mark.parametrize("harm", [take_away, rot, cut])
+@pytest.mark.parametrize("harm", [take_away, rot, cut, not_given])
 def test_its_host_is_told_and_no_other_until_it_has_asked(bench: Bench, host: HostBench, harm: Harm) -> None:
     kept, other = host.seal(), bench.enrol()
     bench.receive(kept)
@@ -88,7 +95,7 @@ def test_a_loss_is_recorded_once_and_the_status_names_it(bench: Bench, host: Hos
     assert events(bench) == [Event.OBJECT_LOST]
     (line,) = said(bench)
     assert line.startswith(f"CT 1: the vault lost 1 image, or it is damaged there: {lost.object_id}; ")
-    assert "the host does not know yet: do not send it to it" in line
+    assert "the host does not know yet: do not send it there" in line
     with pytest.raises(NotHeld):
         bench.intake.receipt_of(lost.object_id, host.host_id)
     assert [one.partition("; ")[2] for one in said(bench)] == ["the host knows: send it again"]
@@ -114,7 +121,7 @@ def test_what_a_host_lost_whose_identity_ended_goes_through_another(bench: Bench
     assert line.endswith("this host is replaced: send it to another one")
 
 
-@pytest.mark.parametrize("harm", [take_away, rot, cut])
+@pytest.mark.parametrize("harm", [take_away, rot, cut, not_given])
 def test_what_came_again_as_another_object_gets_no_receipt_and_is_not_lost_anew(
     bench: Bench, host: HostBench, harm: Harm
 ) -> None:
@@ -123,7 +130,7 @@ def test_what_came_again_as_another_object_gets_no_receipt_and_is_not_lost_anew(
 
     with pytest.raises(NotHeld):
         bench.intake.receipt_of(lost.object_id, host.host_id)
-    with pytest.raises(IntegrityFailure):
+    with pytest.raises((IntegrityFailure, BodyUnreadable)):
         bench.read(lost)
     assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
     assert bench.losses.untold(host.host_id) == ()
@@ -150,6 +157,27 @@ def test_with_what_came_in_its_place_lost_too_it_is_missed_again_until_either_is
     assert bench.intake.receipt_of(again.object_id, host.host_id)
     with pytest.raises(NotHeld):
         bench.intake.receipt_of(lost.object_id, host.host_id)
+
+
+def test_what_came_in_the_place_of_a_lost_one_and_was_put_back_ends_both_when_it_is_opened(
+    bench: Bench, host: HostBench
+) -> None:
+    lost = harmed(bench, host)
+    again = bench.enrol().seal(lost.dataset)
+    bench.receive(again)
+    body = bench.body(again.object_id).read_bytes()
+    take_away(bench, again)
+    with pytest.raises(IntegrityFailure):
+        bench.read(again)
+    assert len(said(bench)) == 2
+    bench.body(again.object_id).write_bytes(body)
+
+    assert bench.read(again) == lost.dataset
+
+    assert said(bench) == []
+    noted = len(bench.events())
+    bench.read(again)
+    assert len(bench.events()) == noted + 1, "that it was opened, and nothing else"
 
 
 def test_the_lost_object_itself_has_its_receipt_again_though_another_had_come_for_it(
@@ -180,6 +208,43 @@ def test_control_what_is_whole_or_cannot_be_read_now_is_not_lost(bench: Bench, h
         bench.read(image, opener=bench.opener_with(store=AwayStore()))
 
     assert (bench.losses.untold(host.host_id), events(bench), said(bench)) == ((), [], [])
+
+
+def test_what_was_replaced_while_it_was_read_is_not_lost(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    bench.receive(image)
+    rot(bench, image)
+
+    class Replaced:
+        """A store in which the body is replaced as soon as somebody has opened the rotten one."""
+
+        def open(self, object_id: ObjectId) -> Body:
+            rotten = bench.objects.open(object_id)
+            bench.receive(image)
+            return rotten
+
+    with pytest.raises(IntegrityFailure):
+        bench.read(image, opener=bench.opener_with(store=Replaced()))
+
+    assert bench.losses.untold(host.host_id) == ()
+    assert events(bench) == [Event.OBJECT_LOST, Event.LOSS_OVER], "of whoever replaced it"
+
+
+def test_where_the_disk_of_the_vault_is_not_mounted_nothing_is_lost(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    receipt = bench.receive(image)
+    folder, away = bench.folder / "objects", bench.folder / "away"
+    folder.rename(away)
+    folder.mkdir()
+
+    for asked in (partial(bench.read, image), partial(bench.intake.receipt_of, image.object_id, host.host_id)):
+        with pytest.raises(StoreUnavailable):
+            asked()
+    folder.rmdir()
+    away.rename(folder)
+
+    assert bench.intake.receipt_of(image.object_id, host.host_id) == receipt
+    assert (events(bench), said(bench)) == ([], [])
 
 
 def test_control_a_row_that_somebody_altered_takes_no_receipt_back(bench: Bench, host: HostBench) -> None:
