@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from random import Random
+from zlib import crc32
 
 import pytest
 from alembic import command
 from alembic.config import Config
 
-from control_plane.audit_log.objects import Nearest, led_to, number_of
+from control_plane.audit_log.objects import MAX_ENTRY, Nearest, _all_runs, led_to, number_of
 from control_plane.audit_log.reading import SEARCH_INDEX, ChainState
 from control_plane.custody.statements import CustodyStatements
 from control_plane.db import engine as engines
@@ -34,14 +36,17 @@ def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
     close_database(bench.database)
 
 
-def meeting() -> tuple[ObjectId, ObjectId]:
-    """Return two names that have the same hash in the index: among 100,000 there are some such pairs."""
+def meeting() -> list[str]:
+    """Return 16 names that have the same hash in the index.
+
+    Of two parts with the same CRC either goes for the other anywhere; among 100,000 there are some such pairs.
+    """
     random, seen = Random(1), dict[int, str]()
     while True:
-        name = random.randbytes(16).hex()
-        other = seen.setdefault(number_of(name, 0), name)
-        if other != name:
-            return ObjectId.parse(other), ObjectId.parse(name)
+        part = random.randbytes(4).hex()
+        other = seen.setdefault(crc32(part.encode()), part)
+        if other != part:
+            return ["".join(parts) for parts in product((other, part), repeat=4)]
 
 
 def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
@@ -53,7 +58,7 @@ def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
 @pytest.fixture
 def two(bench: Bench) -> tuple[SealedImage, SealedImage]:
     """Return images of two patients, whose names meet in the index."""
-    host, (mine, theirs) = bench.enrol(), meeting()
+    host, (mine, theirs, *_) = bench.enrol(), map(ObjectId.parse, meeting())
     of_other = replace(ENTRY, patient_id=OTHER, study_instance_uid="9", sop_instance_uid="9.1")
     images = kept(bench, host, host.seal(object_id=mine)), kept(bench, host, host.seal(b"", of_other, object_id=theirs))
     host.deliver(1, len(host.journal))
@@ -163,17 +168,111 @@ def test_a_record_that_was_made_to_say_another_object_is_not_passed_over(
         bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id))
 
 
+def test_a_record_that_was_made_to_say_that_it_is_another_is_not_passed_over(bench: Bench) -> None:
+    """Another one, of another batch, would be proved in its place, and says nothing of the object."""
+    of = bench.enrol()
+    image, host = kept(bench, of, of.seal()), str(of.host_id)
+    of.deliver(1, 1)
+    of.note(Event.IMAGE_CAPTURED, (Subject("object", "cd" * 16),))
+    of.deliver(2, 2)
+    (row,) = bench.rows("SELECT public FROM audit_records WHERE source = :host AND seq = 1", host=host)
+    edited = replace(AuditRecord.parse(bytes(row.public)), seq=2).encode()
+    bench.sql("UPDATE audit_records SET public = :p WHERE source = :host AND seq = 1", p=edited, host=host)
+
+    with pytest.raises(AuditAltered):
+        bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, host)
+    with pytest.raises(AuditAltered):
+        bench.read(image)
+
+
+def test_however_many_names_meet_an_altered_record_is_not_passed_over(bench: Bench) -> None:
+    host, (*others, name) = bench.enrol(), meeting()
+    for other in others:
+        host.note(Event.IMAGE_CAPTURED, (Subject("object", other),))
+    host.note(Event.IMAGE_CAPTURED, (Subject("object", name),))
+    for seq in range(1, len(host.journal) + 1):
+        host.deliver(seq, seq)
+    asked = Subject("object", name), Event.IMAGE_CAPTURED, str(host.host_id)
+    (record,) = bench.log.about(*asked)
+
+    edited = record.encode().replace(name.encode(), b"0" * 32)
+    bench.sql("UPDATE audit_records SET public = :p WHERE source = :host AND seq = :seq",
+              p=edited, host=record.source, seq=record.seq)  # fmt: skip
+
+    with pytest.raises(AuditAltered):
+        bench.log.about(*asked)
+
+
+def test_a_number_or_an_entry_that_somebody_put_far_beyond_the_log_has_nobody_look_there(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    image, _ = two
+    bench.sql("INSERT INTO audit_objects VALUES (:number)", number=2**63 - 1)
+    bench.sql("UPDATE audit_records SET entry = :entry WHERE source = :host AND seq = 2",
+              entry=MAX_ENTRY, host=str(image.host_id))  # fmt: skip
+
+    with bench.database() as session:
+        assert _all_runs(session) == range(1)
+    assert bench.read(image) == image.dataset
+
+
+def test_a_record_that_was_put_where_no_number_leads_is_named_by_verification(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    """With all else that leads to it."""
+    far, seq_1 = 2**40, "SELECT happened FROM audit_records WHERE source = :host AND seq = 1"
+    host = str(two[0].host_id)
+    bench.sql(f"INSERT INTO audit_pieces (first, last, since) SELECT {far}, {far}, ({seq_1})", host=host)
+    bench.sql(
+        f"INSERT INTO audit_names SELECT DISTINCT kind, name, ({seq_1}), {far} FROM audit_names",  # noqa: S608 (ours)
+        host=host,
+    )
+    bench.sql(f"UPDATE audit_records SET entry = {far} WHERE source = :host AND seq = 1", host=host)  # noqa: S608 (ours)
+
+    found = bench.reading.verify(AUDITOR)
+    assert (found[SEARCH_INDEX].state, found[SEARCH_INDEX].first_bad) == (ChainState.ALTERED, far)
+
+
+@pytest.mark.parametrize("change", ["entry = 1099511627776", "entry = 'far'", "public = :nothing"])
+def test_a_log_in_which_a_record_was_altered_is_upgraded_all_the_same(
+    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage], change: str
+) -> None:
+    if "'" in change and place.engine != "sqlite":
+        return  # which alone keeps text there
+    altered, image = two
+    downgraded(bench)
+    nothing = {"nothing": b"{}"} if ":nothing" in change else {}
+    bench.sql(
+        f"UPDATE audit_records SET {change} WHERE source = :host AND seq = 1",  # noqa: S608 (ours)
+        host=str(altered.host_id), **nothing,
+    )  # fmt: skip
+
+    again = Bench(bench.folder, url=place.url)
+    name = str(image.object_id)
+    with again.database() as session:
+        found = [one for one in led_to(session, [name]) if name in (one.names or ())]
+    assert [one.source for one in found] == [CONTROL_PLANE, str(image.host_id)]
+    assert ChainState.ALTERED in {one.state for one in again.reading.verify(AUDITOR).values()}
+    close_database(again.database)
+
+
+def downgraded(bench: Bench) -> None:
+    with engine_of(bench.database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(engines._MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0021")
+
+
 def test_objects_of_a_log_of_before_are_found_as_they_were(
     place: Database, bench: Bench, two: tuple[SealedImage, SealedImage]
 ) -> None:
     held = "SELECT number FROM audit_objects ORDER BY number"
     numbers = bench.rows(held)
     assert len(numbers) == 4
-    with engine_of(bench.database).begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(engines._MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0021")
+    downgraded(bench)
+    if place.engine == "sqlite":  # as the version before asks
+        assert bench.rows("SELECT rowid FROM audit_subjects NOT INDEXED ORDER BY rowid")
     before = bench.rows("SELECT name, event, source, seq FROM audit_subjects WHERE kind = 'object'")
     assert {row.name for row in before} == {str(image.object_id) for image in two}
     assert len(before) == len(numbers)
