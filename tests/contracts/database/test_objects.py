@@ -2,28 +2,29 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
-from random import Random
-from zlib import crc32
 
 import pytest
 from alembic import command
 from alembic.config import Config
 
+from control_plane.audit_log.finding import Place
 from control_plane.audit_log.objects import MAX_ENTRY, Nearest, _all_runs, led_to, number_of
 from control_plane.audit_log.reading import SEARCH_INDEX, ChainState
 from control_plane.custody.statements import CustodyStatements
 from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of
 from control_plane.db.models import AuditObject, AuditRow
+from control_plane.db.transactions import snapshot
+from shared import clock
 from shared.audit.batch import AuditAltered
 from shared.audit.events import Action, Event, Outcome, Subject
+from shared.audit.question import Question
 from shared.audit.record import AuditRecord
 from shared.custody.statement import CustodyStatement
 from shared.identity import CONTROL_PLANE, ObjectId
 from tests.contracts.database.conftest import Place as Database
-from tests.contracts.database.day import AUDITOR, OTHER, PATIENT
+from tests.contracts.database.day import AUDITOR, OTHER, PATIENT, meeting
 from tests.control_plane.vault.bench import ENTRY, Bench, HostBench, SealedImage
 
 FAR = 3_000_000
@@ -34,19 +35,6 @@ def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path / "centre", url=place.url)
     yield bench
     close_database(bench.database)
-
-
-def meeting() -> list[str]:
-    """Return 16 names that have the same hash in the index.
-
-    Of two parts with the same CRC either goes for the other anywhere; among 100,000 there are some such pairs.
-    """
-    random, seen = Random(1), dict[int, str]()
-    while True:
-        part = random.randbytes(4).hex()
-        other = seen.setdefault(crc32(part.encode()), part)
-        if other != part:
-            return ["".join(parts) for parts in product((other, part), repeat=4)]
 
 
 def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
@@ -100,7 +88,8 @@ def captured_at(bench: Bench, entries: dict[int, str]) -> None:
                 Outcome.SUCCESS, (), (Subject("object", name),), "", None,
             ).encode()  # fmt: skip
             session.add(AuditRow(source=f"host-{'0' * 32}", seq=seq, public=public, sealed=None, leaf=b"",
-                                 received=bench.clock.now(), entry=entry, event=Event.IMAGE_CAPTURED))  # fmt: skip
+                                 received=bench.clock.now(), entry=entry, event=Event.IMAGE_CAPTURED,
+                                 happened=clock.microseconds(bench.clock.now())))  # fmt: skip
             session.add(AuditObject(number=number_of(name, entry)))
 
 
@@ -127,6 +116,21 @@ def test_each_of_many_objects_has_the_record_of_its_source_wherever_that_is(benc
             assert len(found) == len(some)
         assert captures.of(dict.fromkeys(names, nobody)) == {}
         assert Nearest(session, Event.OBJECT_STORED).of(dict.fromkeys(names, source)) == {}
+
+
+def test_of_a_patient_with_many_records_the_last_is_found_too(place: Database, bench: Bench) -> None:
+    """They are asked for by some thousand at once, and their images are looked for once and not for each page."""
+    host = bench.enrol()
+    image, question = kept(bench, host, host.seal()), Question(patient=PATIENT)
+    captured_at(bench, dict.fromkeys(range(1000, 11_002), str(image.object_id)))
+    asked = list[str]()
+
+    with snapshot(bench.database) as session:
+        if place.engine == "sqlite":
+            session.connection().connection.driver_connection.set_trace_callback(asked.append)
+        found = [one.entry for one in bench.asking.all(session, question, Place.first(FAR))]
+    assert found[-10_002:] == list(range(1000, 11_002))
+    assert sum("audit_objects" in one for one in asked) == (place.engine == "sqlite")
 
 
 def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not_come(
@@ -254,6 +258,18 @@ def test_a_log_in_which_a_record_was_altered_is_upgraded_all_the_same(
     assert [one.source for one in found] == [CONTROL_PLANE, str(image.host_id)]
     assert ChainState.ALTERED in {one.state for one in again.reading.verify(AUDITOR).values()}
     close_database(again.database)
+
+
+def test_a_custody_statement_shows_a_record_that_no_longer_reads(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    """Whoever verifies it says so; left out, it would be one that has not come."""
+    image, _ = two
+    bench.sql("UPDATE audit_records SET public = :nothing WHERE source = :host AND seq = 1",
+              nothing=b"{}", host=str(image.host_id))  # fmt: skip
+
+    shown = CustodyStatements(bench.database, bench.journal, bench.clock).write(AUDITOR, image.object_id)
+    assert b"{}" in [proof.records[0] for proof in CustodyStatement.parse(shown).log]
 
 
 def downgraded(bench: Bench) -> None:
