@@ -131,7 +131,7 @@ class AuditFinding:
 
     def page(self, session: Session, question: Question, after: Place, limit: int = MOST) -> Page:
         """Return one page of an answer; that it was asked is recorded by whoever calls this."""
-        return self._page(session, question, self._about(session, question), after, limit)
+        return self._page(session, question, self._about(session, question, after), after, limit)
 
     def _page(self, session: Session, question: Question, about: list[int] | None, after: Place, limit: int) -> Page:
         found = _first(session, _queries(question, about, after), question, limit + 1)
@@ -143,7 +143,7 @@ class AuditFinding:
     def all(self, session: Session, question: Question, after: Place) -> Iterator[FoundRecord]:
         """Yield what answers a question, oldest first; that it was asked is recorded by whoever calls this."""
         rest: Place | None = after
-        about = self._about(session, question)
+        about = self._about(session, question, after)
         while rest is not None:
             page = self._page(session, question, about, rest, MOST)
             yield from page.records
@@ -166,7 +166,7 @@ class AuditFinding:
             Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what, private=private or None)
         )
 
-    def _about(self, session: Session, question: Question) -> list[int] | None:
+    def _about(self, session: Session, question: Question, after: Place) -> list[int] | None:
         """Return the entries of all that is about whom a question names; None where it names no patient and no study.
 
         None of them where a token has nothing to stand for.
@@ -174,7 +174,7 @@ class AuditFinding:
         asked = [self._token(condition, value) for condition, value in _blind(question)]
         if not asked:
             return None
-        theirs = [set[int]() if token is None else _about(session, token) for token in asked]
+        theirs = [set[int]() if token is None else _about(session, token, after) for token in asked]
         return sorted(set.intersection(*theirs))
 
     def _token(self, condition: str, value: str) -> Token | None:
@@ -281,10 +281,17 @@ def _objects(token: Token) -> Select[str]:
     )
 
 
-def _about(session: Session, token: Token) -> set[int]:
-    """Return the entries of records that name an object with `token`, or were asked by it or by one of its images."""
+def _about(session: Session, token: Token, after: Place) -> set[int]:
+    """Return the entries of records that name an object with `token`, or were asked by it or by one of its images.
+
+    Of those that name one, the records before `after` need not be among them.
+    """
     images = set(session.scalars(_objects(token)))
-    named = {one.entry for one in objects.led_to(session, images) if not images.isdisjoint(one.names or ())}
+    named = {
+        one.entry
+        for one in objects.led_to(session, images, since=after.happened)
+        if not images.isdisjoint(one.names or ())
+    }
     asked = select(AuditToken.entry).where(
         AuditToken.attribute == token.attribute.value, AuditToken.token == token.value
     )

@@ -72,15 +72,19 @@ def led_to(
     event: Event | None = None,
     source: str | None = None,
     runs: range | None = None,
+    since: int | None = None,
 ) -> Iterator[Said]:
-    """Yield every record that may say one of `names`, by entry: whoever proves records wants altered ones too."""
+    """Yield every record that may say one of `names`, by entry: whoever proves records wants altered ones too.
+
+    With `since`, only those whose rows say that they happened then or later.
+    """
     entries, read = sorted(_entries(session, names, _all_runs(session) if runs is None else runs)), record_reader()
     for at in range(0, len(entries), _RECORDS_AT_ONCE):
         some = entries[at : at + _RECORDS_AT_ONCE]
         held, values = f"entry IN ({', '.join('?' * len(some))})", list[object](some)
-        for column, asked in (("event", event and event.value), ("source", source)):
-            if asked is not None:
-                held, values = f"{held} AND {column} = ?", [*values, asked]
+        for asked, value in (("event =", event and event.value), ("source =", source), ("happened >=", since)):
+            if value is not None:
+                held, values = f"{held} AND {asked} ?", [*values, value]
         question = f"SELECT entry, source, seq, public FROM audit_records WHERE {held} ORDER BY entry"  # noqa: S608 (ours)
         for row in driver.rows(session, question, tuple(values)):
             yield _said(read, *row)
