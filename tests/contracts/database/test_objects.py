@@ -128,7 +128,9 @@ def test_of_a_patient_with_many_records_the_last_is_found_too(place: Database, b
     with snapshot(bench.database) as session:
         (next_one,) = bench.asking.page(session, question, Place(now, 5000, FAR), limit=1).records
         if place.engine == "sqlite":
-            session.connection().connection.driver_connection.set_trace_callback(asked.append)
+            connection = session.connection().connection.driver_connection
+            assert connection is not None
+            connection.set_trace_callback(asked.append)
         found = [one.entry for one in bench.asking.all(session, question, Place.first(FAR))]
     assert next_one.entry == 5001
     assert found[-10_002:] == list(range(1000, 11_002))
