@@ -224,6 +224,19 @@ def test_a_number_or_an_entry_that_somebody_put_far_beyond_the_log_has_nobody_lo
     assert bench.read(image) == image.dataset
 
 
+def test_what_stands_for_a_number_and_is_no_whole_one_leads_nowhere(
+    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    """Where somebody made the table again, SQLite keeps anything in it."""
+    if place.engine != "sqlite":
+        return
+    bench.sql("ALTER TABLE audit_objects RENAME TO before")
+    bench.sql("CREATE TABLE audit_objects (number)")
+    bench.sql("INSERT INTO audit_objects SELECT number FROM before UNION ALL SELECT number + 0.5 FROM before")
+
+    assert bench.read(two[0]) == two[0].dataset
+
+
 def test_a_record_that_was_put_where_no_number_leads_is_named_by_verification(
     bench: Bench, two: tuple[SealedImage, SealedImage]
 ) -> None:
