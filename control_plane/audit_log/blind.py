@@ -5,7 +5,7 @@ stays constant. Where somebody was erased the rows are gone by right: a record o
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from control_plane.audit_log import objects, sql
 from control_plane.audit_log.index import all_there
 from control_plane.audit_log.objects import OBJECT
 from control_plane.audit_log.quick_reader import record_reader
-from control_plane.audit_log.verify import KeyOf
+from control_plane.audit_log.verify import HeldRecord, KeyOf
 from control_plane.db import driver
 from control_plane.db.models import AuditRow, AuditSubject, BlindIndex, Object, SubjectKey
 from control_plane.erasure.erasing import FINDS_THE_PATIENT
@@ -142,22 +142,13 @@ class _Walk:
                         yield _Fault(None, f"image {row.object_id}: {why}")
 
     def lost_images(self) -> Iterator[_Fault]:
-        stored = self._stored()
-        while names := list(islice(stored, _AT_ONCE)):
-            there = set(self._session.scalars(select(Object.object_id).where(Object.object_id.in_(names))))
-            for name in (one for one in names if one not in there):
-                why = f"image {name}: a record says that it was stored, and it is not held; nobody finds it"
-                yield _Fault(None, why)
-
-    def _stored(self) -> Iterator[str]:
-        """Yield every object that a record of the centre says was stored."""
-        read = record_reader()
-        for held in sql.records(self._session, CONTROL_PLANE):
-            if _STORED in held.stored.public:
-                with suppress(Malformed):
-                    record = read(held.stored.public)
-                    stored = record.what if record.event is Event.OBJECT_STORED else ()
-                    yield from (what.name for what in stored if what.kind == OBJECT)
+        with closing(sql.records(self._session, CONTROL_PLANE)) as records:
+            stored = _stored(records)
+            while names := list(islice(stored, _AT_ONCE)):
+                there = set(self._session.scalars(select(Object.object_id).where(Object.object_id.in_(names))))
+                for name in (one for one in names if one not in there):
+                    why = f"image {name}: a record says that it was stored, and it is not held; nobody finds it"
+                    yield _Fault(None, why)
 
     def _asked_for(self, entry: int, stored: StoredRecord) -> Sequence[Token]:
         """Return by what a record has to be found. Raises what opening does, SubjectKeyGone, NotOpenedHere."""
@@ -224,6 +215,17 @@ class _Walk:
         led_to = objects.led_to(self._session, [row.object_id], Event.OBJECT_STORED, CONTROL_PLANE)
         first = next((one.entry for one in led_to if one.names is None or row.object_id in one.names), None)
         return first is not None and first < self._last_erased
+
+
+def _stored(records: Iterable[HeldRecord]) -> Iterator[str]:
+    """Yield every object that one of these records says was stored."""
+    read = record_reader()
+    for held in records:
+        if _STORED in held.stored.public:
+            with suppress(Malformed):
+                record = read(held.stored.public)
+                stored = record.what if record.event is Event.OBJECT_STORED else ()
+                yield from (what.name for what in stored if what.kind == OBJECT)
 
 
 def _rows(tokens: Iterable[Token]) -> set[_Row]:

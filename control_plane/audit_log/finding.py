@@ -131,7 +131,10 @@ class AuditFinding:
 
     def page(self, session: Session, question: Question, after: Place, limit: int = MOST) -> Page:
         """Return one page of an answer; that it was asked is recorded by whoever calls this."""
-        found = _first(session, self._queries(session, question, after), question, limit + 1)
+        return self._page(session, question, self._about(session, question, after), after, limit)
+
+    def _page(self, session: Session, question: Question, about: list[int] | None, after: Place, limit: int) -> Page:
+        found = _first(session, _queries(question, about, after), question, limit + 1)
         entries = [entry for _, entry in found[:limit]]
         rows = {row.entry: row for row in session.scalars(select(AuditRow).where(AuditRow.entry.in_(entries)))}
         read = tuple(self._read(session, rows[entry]) for entry in entries)
@@ -140,8 +143,9 @@ class AuditFinding:
     def all(self, session: Session, question: Question, after: Place) -> Iterator[FoundRecord]:
         """Yield what answers a question, oldest first; that it was asked is recorded by whoever calls this."""
         rest: Place | None = after
+        about = self._about(session, question, after)
         while rest is not None:
-            page = self.page(session, question, rest)
+            page = self._page(session, question, about, rest, MOST)
             yield from page.records
             rest = page.rest
 
@@ -162,19 +166,16 @@ class AuditFinding:
             Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what, private=private or None)
         )
 
-    def _queries(self, session: Session, question: Question, after: Place) -> Iterator[Candidates]:
-        """Yield what returns the records that the index leads to; nothing where a token has nothing to stand for."""
+    def _about(self, session: Session, question: Question, after: Place) -> list[int] | None:
+        """Return the entries of all that is about whom a question names; None where it names no patient and no study.
+
+        None of them where a token has nothing to stand for.
+        """
         asked = [self._token(condition, value) for condition, value in _blind(question)]
         if not asked:
-            yield _held_against(_by_piece(question, after), question, after)
-            return
-        # All that is about somebody, and the rest of the question is held against that.
-        theirs = [set[int]() if token is None else _about(session, token) for token in asked]
-        entries = sorted(set.intersection(*theirs))
-        query = select(AuditRow.happened, AuditRow.happened, AuditRow.entry, AuditRow.public)
-        query = _held_against(query.order_by(AuditRow.happened, AuditRow.entry), question, after)
-        for at in range(0, len(entries), _ENTRIES_AT_ONCE):
-            yield query.where(AuditRow.entry.in_(entries[at : at + _ENTRIES_AT_ONCE]))
+            return None
+        theirs = [set[int]() if token is None else _about(session, token, after) for token in asked]
+        return sorted(set.intersection(*theirs))
 
     def _token(self, condition: str, value: str) -> Token | None:
         return self._private.index.token(_BLIND[condition], value)
@@ -185,6 +186,17 @@ class AuditFinding:
         return FoundRecord(
             row.entry or 0, row.source, row.seq, AuditRecord.parse(row.public), stored, shown(row), state
         )
+
+
+def _queries(question: Question, about: list[int] | None, after: Place) -> Iterator[Candidates]:
+    """Yield what returns the records that the index leads to, and what is `about` somebody where a question is."""
+    if about is None:
+        yield _held_against(_by_piece(question, after), question, after)
+        return
+    query = select(AuditRow.happened, AuditRow.happened, AuditRow.entry, AuditRow.public)
+    query = _held_against(query.order_by(AuditRow.happened, AuditRow.entry), question, after)
+    for at in range(0, len(about), _ENTRIES_AT_ONCE):
+        yield query.where(AuditRow.entry.in_(about[at : at + _ENTRIES_AT_ONCE]))
 
 
 def _held_against(query: Candidates, question: Question, after: Place) -> Candidates:
@@ -269,10 +281,17 @@ def _objects(token: Token) -> Select[str]:
     )
 
 
-def _about(session: Session, token: Token) -> set[int]:
-    """Return the entries of records that name an object with `token`, or were asked by it or by one of its images."""
+def _about(session: Session, token: Token, after: Place) -> set[int]:
+    """Return the entries of records that name an object with `token`, or were asked by it or by one of its images.
+
+    Of those that name one, the records before `after` need not be among them.
+    """
     images = set(session.scalars(_objects(token)))
-    named = {one.entry for one in objects.led_to(session, images) if not images.isdisjoint(one.names or ())}
+    named = {
+        one.entry
+        for one in objects.led_to(session, images, since=after.happened)
+        if not images.isdisjoint(one.names or ())
+    }
     asked = select(AuditToken.entry).where(
         AuditToken.attribute == token.attribute.value, AuditToken.token == token.value
     )

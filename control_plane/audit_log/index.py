@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control_plane.audit_log.objects import numbers
+from control_plane.audit_log.objects import MAX_ENTRY, numbers
 from control_plane.audit_log.pieces import LONGEST_US, WIDEST, found_by
 from control_plane.audit_log.quick_reader import record_reader
 from control_plane.db import driver
@@ -51,7 +51,7 @@ class _Found(NamedTuple):
     def is_said(self) -> bool:
         """Whether record, row and piece say the same."""
         record, happened = self.record, self.record.happened
-        if self.piece is None or not 0 <= happened - self.piece.since <= LONGEST_US:
+        if self.entry >= MAX_ENTRY or self.piece is None or not 0 <= happened - self.piece.since <= LONGEST_US:
             return False
         return self.said == (happened, record.event.value, record.action.value, int(record.outcome))
 

@@ -1,11 +1,11 @@
 """Which records say an object: one number for each, in runs of the log, so that what comes together lies together.
 
-    number = run (entry >> 15), then 29 bits of a hash of the object's name, then place in the run (15 bits)
+    number = run (entry >> 15), then 23 bits of a hash of the object's name, then place in the run (15 bits)
 
 An object's name is random: by names alone, in a long log, each record would write a page of the index for itself. The
 numbers of a run fit in some hundred pages, and a batch shares them. Whoever looks for a name looks into every run.
 
-A number leads to a record and says nothing of it: other names have the same 29 bits, so each record is read. Whoever
+A number leads to a record and says nothing of it: other names have the same 23 bits, so each record is read. Whoever
 makes a name that meets another one has a record read in vain, as by naming that one, and hides nothing.
 """
 
@@ -23,12 +23,15 @@ from shared.audit.record import ReadRecord
 from shared.errors import Malformed
 
 OBJECT = "object"
-_PLACE_BITS, _HASH_BITS = 15, 29
+# A backup holds whole numbers of 53 bits (backup/lines.py), and so many have a number.
+MAX_ENTRY = 1 << 30
+_PLACE_BITS, _HASH_BITS = 15, 23
 _RUN_BITS = _PLACE_BITS + _HASH_BITS
 _PLACES = (1 << _PLACE_BITS) - 1
 _NAMES_AT_ONCE, _RECORDS_AT_ONCE = 500, 200
 _RUNS = "WITH RECURSIVE runs(low) AS (SELECT CAST(? AS BIGINT) UNION ALL SELECT low + ? FROM runs WHERE low < ?)"
-_NEWEST = "SELECT max(number) FROM audit_objects"
+# What somebody wrote beyond all numbers does not count: each look-up would look into that many runs.
+_NEWEST = "SELECT CAST(entry AS BIGINT) FROM audit_records WHERE entry < ? ORDER BY entry DESC LIMIT 1"
 
 
 def number_of(name: str, entry: int) -> int:
@@ -53,7 +56,7 @@ def objects_of(record: ReadRecord) -> frozenset[str]:
 class Said(NamedTuple):
     """A record that may say an object. `names` are the objects that it says, None where it no longer reads.
 
-    Source and number are what the record says itself; where it no longer reads, what its row says, 0 for no number.
+    Source and number are what its row says, 0 for no number: by them it is proved, whatever it says itself.
     """
 
     entry: int
@@ -69,15 +72,19 @@ def led_to(
     event: Event | None = None,
     source: str | None = None,
     runs: range | None = None,
+    since: int | None = None,
 ) -> Iterator[Said]:
-    """Yield every record that may say one of `names`, by entry: whoever proves records wants altered ones too."""
+    """Yield every record that may say one of `names`, by entry: whoever proves records wants altered ones too.
+
+    With `since`, only those whose rows say that they happened then or later.
+    """
     entries, read = sorted(_entries(session, names, _all_runs(session) if runs is None else runs)), record_reader()
     for at in range(0, len(entries), _RECORDS_AT_ONCE):
         some = entries[at : at + _RECORDS_AT_ONCE]
         held, values = f"entry IN ({', '.join('?' * len(some))})", list[object](some)
-        for column, asked in (("event", event and event.value), ("source", source)):
-            if asked is not None:
-                held, values = f"{held} AND {column} = ?", [*values, asked]
+        for asked, value in (("event =", event and event.value), ("source =", source), ("happened >=", since)):
+            if value is not None:
+                held, values = f"{held} AND {asked} ?", [*values, value]
         question = f"SELECT entry, source, seq, public FROM audit_records WHERE {held} ORDER BY entry"  # noqa: S608 (ours)
         for row in driver.rows(session, question, tuple(values)):
             yield _said(read, *row)
@@ -137,8 +144,8 @@ def _outward(near: int, end: int) -> Iterator[range]:
 
 
 def _all_runs(session: Session) -> range:
-    newest = driver.row(session, _NEWEST)[0]
-    return range(0 if newest is None else (newest >> _RUN_BITS) + 1)
+    newest = driver.row(session, _NEWEST, (MAX_ENTRY,))
+    return range(0 if newest is None else (newest[0] >> _PLACE_BITS) + 1)
 
 
 def _entries(session: Session, names: Collection[str], runs: range) -> set[int]:
@@ -153,6 +160,7 @@ def _entries(session: Session, names: Collection[str], runs: range) -> set[int]:
         found |= {
             number >> _RUN_BITS << _PLACE_BITS | number & _PLACES
             for (number,) in driver.rows(session, question, (*bounds, *some))
+            if isinstance(number, int)
         }
     return found
 
@@ -160,10 +168,10 @@ def _entries(session: Session, names: Collection[str], runs: range) -> set[int]:
 def _said(read: Callable[[bytes], ReadRecord], entry: int, source: str, seq: object, public: object) -> Said:
     held = driver.blob(public)
     try:
-        record = read(held)
+        names = objects_of(read(held))
     except Malformed:
-        return Said(entry, source, seq if isinstance(seq, int) else 0, held, None)
-    return Said(entry, record.source, record.seq, held, objects_of(record))
+        names = None
+    return Said(entry, source, seq if isinstance(seq, int) else 0, held, names)
 
 
 def _hash(name: str) -> int:

@@ -62,7 +62,7 @@ def _of_object(session: Session, subject: Subject, event: Event, source: str) ->
     others = [one.seq for one in led_to if subject.name not in (one.names or ())]
     if not meant and (entry := objects.hidden(session, subject.name, event, source)) is not None:
         raise AuditAltered(MERKLE_LOG, entry, "it is missing, or its row says another source, event or number")
-    return [*meant[:_MOST], *others[:_MOST]]
+    return [*meant[:_MOST], *others]
 
 
 def _read(session: Session, source: str, seq: int) -> tuple[int, int, Batch]:

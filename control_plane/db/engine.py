@@ -164,6 +164,9 @@ def _migrate(engine: Engine, revision: str) -> None:
             # Two processes that start at once would both make the same table.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
         if revision != "head" or not _is_newest(connection):
+            if engine.dialect.name == "sqlite":
+                # Its driver begins nothing before a table is made, which would stay where the rest is broken off.
+                connection.execute(text("BEGIN IMMEDIATE"))
             _upgrade(connection, revision)
 
 

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
+from random import Random
+from zlib import crc32
 
 from control_plane.erasure.resealing import Resealing
 from shared.audit.events import Event, Subject
@@ -9,6 +12,19 @@ from tests.control_plane.vault.bench import ENTRY, Bench, HostBench
 
 PERSON, PATIENT, OTHER = "A. Admin", ENTRY.patient_id, "9"
 AUDITOR = "A. Auditor"
+
+
+def meeting() -> list[str]:
+    """Return 16 names that have the same hash in the index.
+
+    Of two parts with the same CRC either goes for the other anywhere; among 100,000 there are some such pairs.
+    """
+    random, seen = Random(1), dict[int, str]()
+    while True:
+        part = random.randbytes(4).hex()
+        other = seen.setdefault(crc32(part.encode()), part)
+        if other != part:
+            return ["".join(parts) for parts in product((other, part), repeat=4)]
 
 
 def told(bench: Bench) -> HostBench:

@@ -1,6 +1,7 @@
 """Erasing somebody from the log, on every engine: what opens no more, is found no more, and that all proofs hold."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,10 +24,11 @@ from shared.audit.events import Event
 from shared.audit.question import Question
 from shared.audit.record import StoredRecord, open_salted
 from shared.errors import Malformed
+from shared.identity import CONTROL_PLANE, ObjectId
 from shared.policy.document import KeyPurpose
 from tests.contracts.database.conftest import Place as Database
-from tests.contracts.database.day import AUDITOR, OTHER, PATIENT, PERSON, told
-from tests.control_plane.vault.bench import Bench
+from tests.contracts.database.day import AUDITOR, OTHER, PATIENT, PERSON, meeting, told
+from tests.control_plane.vault.bench import ENTRY, Bench
 
 
 @pytest.fixture
@@ -127,6 +129,29 @@ def test_only_what_a_record_says_was_erased_may_be_missing_from_what_leads_to_pa
               "'accession_number')", name=str(later.object_id))  # fmt: skip
     found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
     assert (found.state, str(later.object_id) in found.why) == (ChainState.ALTERED, True)
+
+
+def test_an_image_whose_name_meets_that_of_one_before_an_erasure_is_none_of_before(bench: Bench) -> None:
+    host, (before, name, *_) = told(bench), map(ObjectId.parse, meeting())
+    bench.receive(host.seal(b"before", replace(ENTRY, patient_id=OTHER), object_id=before))
+    erase(bench, "patient", PATIENT)
+
+    later = host.seal(b"later", object_id=name)
+    bench.receive(later)
+    bench.sql("DELETE FROM blind_index WHERE object_id = :name AND attribute IN ('patient_id', 'patient_name', "
+              "'accession_number')", name=str(name))  # fmt: skip
+    found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
+    assert (found.state, str(name) in found.why) == (ChainState.ALTERED, True)
+
+
+def test_an_image_of_before_an_erasure_is_one_where_its_record_no_longer_reads(bench: Bench) -> None:
+    """Verification names that record, and no image beside it that nobody touched."""
+    told(bench)
+    erase(bench, "patient", PATIENT)
+    bench.sql("UPDATE audit_records SET public = :nothing WHERE event = 'vault.object-stored'", nothing=b"{}")
+
+    found = bench.reading.verify(AUDITOR)
+    assert (found[BLIND_INDEX].state, found[CONTROL_PLANE].state) == (ChainState.VERIFIED, ChainState.ALTERED)
 
 
 def test_a_key_that_a_row_alone_says_was_destroyed_was_taken_away(bench: Bench) -> None:

@@ -3,25 +3,28 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import pytest
 from alembic import command
 from alembic.config import Config
 
-from control_plane.audit_log.objects import Nearest, led_to, number_of
+from control_plane.audit_log.finding import Place
+from control_plane.audit_log.objects import MAX_ENTRY, Nearest, _all_runs, led_to, number_of
 from control_plane.audit_log.reading import SEARCH_INDEX, ChainState
 from control_plane.custody.statements import CustodyStatements
 from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of
 from control_plane.db.models import AuditObject, AuditRow
+from control_plane.db.transactions import snapshot
+from shared import clock
 from shared.audit.batch import AuditAltered
 from shared.audit.events import Action, Event, Outcome, Subject
+from shared.audit.question import Question
 from shared.audit.record import AuditRecord
 from shared.custody.statement import CustodyStatement
 from shared.identity import CONTROL_PLANE, ObjectId
 from tests.contracts.database.conftest import Place as Database
-from tests.contracts.database.day import AUDITOR, OTHER, PATIENT
+from tests.contracts.database.day import AUDITOR, OTHER, PATIENT, meeting
 from tests.control_plane.vault.bench import ENTRY, Bench, HostBench, SealedImage
 
 FAR = 3_000_000
@@ -34,16 +37,6 @@ def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
     close_database(bench.database)
 
 
-def meeting() -> tuple[ObjectId, ObjectId]:
-    """Return two names that have the same hash in the index: among 100,000 there are some such pairs."""
-    random, seen = Random(1), dict[int, str]()
-    while True:
-        name = random.randbytes(16).hex()
-        other = seen.setdefault(number_of(name, 0), name)
-        if other != name:
-            return ObjectId.parse(other), ObjectId.parse(name)
-
-
 def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
     host.captured(image)
     bench.receive(image)
@@ -53,7 +46,7 @@ def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
 @pytest.fixture
 def two(bench: Bench) -> tuple[SealedImage, SealedImage]:
     """Return images of two patients, whose names meet in the index."""
-    host, (mine, theirs) = bench.enrol(), meeting()
+    host, (mine, theirs, *_) = bench.enrol(), map(ObjectId.parse, meeting())
     of_other = replace(ENTRY, patient_id=OTHER, study_instance_uid="9", sop_instance_uid="9.1")
     images = kept(bench, host, host.seal(object_id=mine)), kept(bench, host, host.seal(b"", of_other, object_id=theirs))
     host.deliver(1, len(host.journal))
@@ -95,7 +88,8 @@ def captured_at(bench: Bench, entries: dict[int, str]) -> None:
                 Outcome.SUCCESS, (), (Subject("object", name),), "", None,
             ).encode()  # fmt: skip
             session.add(AuditRow(source=f"host-{'0' * 32}", seq=seq, public=public, sealed=None, leaf=b"",
-                                 received=bench.clock.now(), entry=entry, event=Event.IMAGE_CAPTURED))  # fmt: skip
+                                 received=bench.clock.now(), entry=entry, event=Event.IMAGE_CAPTURED,
+                                 happened=clock.microseconds(bench.clock.now())))  # fmt: skip
             session.add(AuditObject(number=number_of(name, entry)))
 
 
@@ -122,6 +116,25 @@ def test_each_of_many_objects_has_the_record_of_its_source_wherever_that_is(benc
             assert len(found) == len(some)
         assert captures.of(dict.fromkeys(names, nobody)) == {}
         assert Nearest(session, Event.OBJECT_STORED).of(dict.fromkeys(names, source)) == {}
+
+
+def test_of_a_patient_with_many_records_the_last_is_found_too(place: Database, bench: Bench) -> None:
+    """They are asked for by some thousand at once, and their images are looked for once and not for each page."""
+    host = bench.enrol()
+    image, question = kept(bench, host, host.seal()), Question(patient=PATIENT)
+    captured_at(bench, dict.fromkeys(range(1000, 11_002), str(image.object_id)))
+    asked, now = list[str](), clock.microseconds(bench.clock.now())
+
+    with snapshot(bench.database) as session:
+        (next_one,) = bench.asking.page(session, question, Place(now, 5000, FAR), limit=1).records
+        if place.engine == "sqlite":
+            connection = session.connection().connection.driver_connection
+            assert connection is not None
+            connection.set_trace_callback(asked.append)
+        found = [one.entry for one in bench.asking.all(session, question, Place.first(FAR))]
+    assert next_one.entry == 5001
+    assert found[-10_002:] == list(range(1000, 11_002))
+    assert sum("audit_objects" in one for one in asked) == (place.engine == "sqlite")
 
 
 def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not_come(
@@ -163,17 +176,136 @@ def test_a_record_that_was_made_to_say_another_object_is_not_passed_over(
         bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id))
 
 
+def test_a_record_that_was_made_to_say_that_it_is_another_is_not_passed_over(bench: Bench) -> None:
+    """Another one, of another batch, would be proved in its place, and says nothing of the object."""
+    of = bench.enrol()
+    image, host = kept(bench, of, of.seal()), str(of.host_id)
+    of.deliver(1, 1)
+    of.note(Event.IMAGE_CAPTURED, (Subject("object", "cd" * 16),))
+    of.deliver(2, 2)
+    (row,) = bench.rows("SELECT public FROM audit_records WHERE source = :host AND seq = 1", host=host)
+    edited = replace(AuditRecord.parse(bytes(row.public)), seq=2).encode()
+    bench.sql("UPDATE audit_records SET public = :p WHERE source = :host AND seq = 1", p=edited, host=host)
+
+    with pytest.raises(AuditAltered):
+        bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, host)
+    with pytest.raises(AuditAltered):
+        bench.read(image)
+
+
+def test_however_many_names_meet_an_altered_record_is_not_passed_over(bench: Bench) -> None:
+    host, (*others, name) = bench.enrol(), meeting()
+    for other in others:
+        host.note(Event.IMAGE_CAPTURED, (Subject("object", other),))
+    host.note(Event.IMAGE_CAPTURED, (Subject("object", name),))
+    for seq in range(1, len(host.journal) + 1):
+        host.deliver(seq, seq)
+    asked = Subject("object", name), Event.IMAGE_CAPTURED, str(host.host_id)
+    (record,) = bench.log.about(*asked)
+
+    edited = record.encode().replace(name.encode(), b"0" * 32)
+    bench.sql("UPDATE audit_records SET public = :p WHERE source = :host AND seq = :seq",
+              p=edited, host=record.source, seq=record.seq)  # fmt: skip
+
+    with pytest.raises(AuditAltered):
+        bench.log.about(*asked)
+
+
+def test_a_number_or_an_entry_that_somebody_put_far_beyond_the_log_has_nobody_look_there(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    image, _ = two
+    bench.sql("INSERT INTO audit_objects VALUES (:number)", number=2**63 - 1)
+    bench.sql("UPDATE audit_records SET entry = :entry WHERE source = :host AND seq = 2",
+              entry=MAX_ENTRY, host=str(image.host_id))  # fmt: skip
+
+    with bench.database() as session:
+        assert _all_runs(session) == range(1)
+    assert bench.read(image) == image.dataset
+
+
+def test_what_stands_for_a_number_and_is_no_whole_one_leads_nowhere(
+    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    """Where somebody made the table again, SQLite keeps anything in it."""
+    if place.engine != "sqlite":
+        return
+    bench.sql("ALTER TABLE audit_objects RENAME TO before")
+    bench.sql("CREATE TABLE audit_objects (number)")
+    bench.sql("INSERT INTO audit_objects SELECT number FROM before UNION ALL SELECT number + 0.5 FROM before")
+
+    assert bench.read(two[0]) == two[0].dataset
+
+
+def test_a_record_that_was_put_where_no_number_leads_is_named_by_verification(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    """With all else that leads to it."""
+    far, seq_1 = 2**40, "SELECT happened FROM audit_records WHERE source = :host AND seq = 1"
+    host = str(two[0].host_id)
+    bench.sql(f"INSERT INTO audit_pieces (first, last, since) SELECT {far}, {far}, ({seq_1})", host=host)
+    bench.sql(
+        f"INSERT INTO audit_names SELECT DISTINCT kind, name, ({seq_1}), {far} FROM audit_names",  # noqa: S608 (ours)
+        host=host,
+    )
+    bench.sql(f"UPDATE audit_records SET entry = {far} WHERE source = :host AND seq = 1", host=host)  # noqa: S608 (ours)
+
+    found = bench.reading.verify(AUDITOR)
+    assert (found[SEARCH_INDEX].state, found[SEARCH_INDEX].first_bad) == (ChainState.ALTERED, far)
+
+
+@pytest.mark.parametrize("change", ["entry = 1099511627776", "entry = 'far'", "public = :nothing"])
+def test_a_log_in_which_a_record_was_altered_is_upgraded_all_the_same(
+    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage], change: str
+) -> None:
+    if "'" in change and place.engine != "sqlite":
+        return  # which alone keeps text there
+    altered, image = two
+    downgraded(bench)
+    nothing = {"nothing": b"{}"} if ":nothing" in change else {}
+    bench.sql(
+        f"UPDATE audit_records SET {change} WHERE source = :host AND seq = 1",  # noqa: S608 (ours)
+        host=str(altered.host_id), **nothing,
+    )  # fmt: skip
+
+    again = Bench(bench.folder, url=place.url)
+    name = str(image.object_id)
+    with again.database() as session:
+        found = [one for one in led_to(session, [name]) if name in (one.names or ())]
+    assert [one.source for one in found] == [CONTROL_PLANE, str(image.host_id)]
+    assert ChainState.ALTERED in {one.state for one in again.reading.verify(AUDITOR).values()}
+    close_database(again.database)
+
+
+def test_a_custody_statement_shows_a_record_that_no_longer_reads(
+    bench: Bench, two: tuple[SealedImage, SealedImage]
+) -> None:
+    """Whoever verifies it says so; left out, it would be one that has not come."""
+    image, _ = two
+    bench.sql("UPDATE audit_records SET public = :nothing WHERE source = :host AND seq = 1",
+              nothing=b"{}", host=str(image.host_id))  # fmt: skip
+
+    shown = CustodyStatements(bench.database, bench.journal, bench.clock).write(AUDITOR, image.object_id)
+    assert b"{}" in [proof.records[0] for proof in CustodyStatement.parse(shown).log]
+
+
+def downgraded(bench: Bench) -> None:
+    with engine_of(bench.database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(engines._MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0021")
+
+
 def test_objects_of_a_log_of_before_are_found_as_they_were(
     place: Database, bench: Bench, two: tuple[SealedImage, SealedImage]
 ) -> None:
     held = "SELECT number FROM audit_objects ORDER BY number"
     numbers = bench.rows(held)
     assert len(numbers) == 4
-    with engine_of(bench.database).begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(engines._MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0021")
+    downgraded(bench)
+    if place.engine == "sqlite":  # as the version before asks
+        assert bench.rows("SELECT rowid FROM audit_subjects NOT INDEXED ORDER BY rowid")
     before = bench.rows("SELECT name, event, source, seq FROM audit_subjects WHERE kind = 'object'")
     assert {row.name for row in before} == {str(image.object_id) for image in two}
     assert len(before) == len(numbers)

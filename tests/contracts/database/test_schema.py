@@ -5,11 +5,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db import engine
 from control_plane.db.engine import NEWEST, DatabaseRefused, close_database, engine_of, open_empty
 from control_plane.db.models import Base
+from control_plane.db.transactions import DatabaseUnavailable
 from tests.contracts.database.conftest import Place
 
 
@@ -41,6 +43,24 @@ def test_a_schema_of_a_newer_version_is_refused_and_named_as_such(
 
     with pytest.raises(DatabaseRefused, match="newer version"):
         place.open()
+
+
+def test_an_upgrade_that_was_broken_off_leaves_nothing_and_starts_again(place: Place) -> None:
+    """As where the power fails: what it made before it broke off would be in its own way."""
+    before = open_empty(place.url, "0021")
+    with before.begin() as session:
+        session.execute(text("CREATE TABLE audit_subjects_kept (breaks INTEGER)"))
+    with pytest.raises((DatabaseUnavailable, ProgrammingError), match="audit_subjects_kept"):
+        place.open()
+    with before.begin() as session:
+        assert session.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["0021"]
+        session.execute(text("DROP TABLE audit_subjects_kept"))
+    close_database(before)
+
+    again = place.open()
+    with engine_of(again).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    close_database(again)
 
 
 def test_a_database_that_is_not_empty_is_not_taken_for_a_new_one(place: Place, database: sessionmaker[Session]) -> None:

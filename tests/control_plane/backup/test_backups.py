@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from control_plane.audit_log.objects import MAX_ENTRY, number_of
 from control_plane.backup import making, register
 from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, chosen
 from control_plane.backup.lines import RootKeyInside, type_of
@@ -58,6 +59,15 @@ def test_every_table_and_every_type_of_column_has_a_place() -> None:
     for table in Base.metadata.sorted_tables:
         for column in table.columns:
             assert type_of(column)
+
+
+def test_what_leads_to_the_last_record_that_a_log_may_have_is_backed_up(kept: Kept) -> None:
+    last = max(number_of(f"{name:032x}", MAX_ENTRY - 1) for name in range(1000))
+    kept.bench.sql("INSERT INTO audit_objects VALUES (:number)", number=last)
+
+    kept.back_up()
+
+    assert str(last).encode() in (next(kept.backups.path.glob("2*")) / "database").read_bytes()
 
 
 def test_no_form_of_the_root_key_is_in_a_backup(kept: Kept) -> None:

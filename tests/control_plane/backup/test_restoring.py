@@ -31,7 +31,7 @@ from control_plane.people.accounts import ALL, Accounts, NotSignedIn, begin_sess
 from control_plane.settings import Folders
 from control_plane.vault.opening import ReasonMissing
 from control_plane.vault.receive import NotHeld
-from shared.audit.events import Event, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.signing import Label, SoftwareSigner, WrongSigner, claimed_payload, sign_statement
 from tests.control_plane.backup.kept import Kept, everything
@@ -283,6 +283,7 @@ def test_what_a_restore_lost_that_nobody_settled_is_named_after_a_second_one(kep
     kept.restore(new)
     kept.bench = kept.restored(new)
     kept.bench.audit.take(host.host_id, host.batch(1, len(host.journal)))
+    kept.bench.journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS))
     kept.bench.clock.advance(timedelta(minutes=1))
     kept.back_up()
 
@@ -298,6 +299,24 @@ def test_what_a_restore_lost_that_nobody_settled_is_named_after_a_second_one(kep
     third = Folders(new.data.parent / "third")
     kept.restore(third)
     assert not _gaps_naming(kept.restored(third), str(lost.object_id))
+
+
+def test_what_a_restore_lost_is_named_beside_records_that_were_altered(kept: Kept, new: Folders) -> None:
+    host = kept.spare
+    made = kept.back_up()
+    lost = [kept.capture(host) for _ in range(2)]
+    for image in lost:
+        host.note(Event.IMAGE_DELIVERED, (Subject("object", str(image.object_id)),))
+    kept.restore(new)
+    again = kept.restored(new)
+    again.audit.take(host.host_id, host.batch(1, len(host.journal)))
+
+    again.sql("UPDATE audit_records SET public = :nothing WHERE source = :host AND seq = :seq",
+              nothing=b"{}", host=str(host.host_id), seq=len(host.journal))  # fmt: skip
+    assert _gaps_naming(again, str(lost[0].object_id))
+    again.sql("UPDATE audit_records SET entry = NULL WHERE source = 'control-plane' AND seq = :seq",
+              seq=made.manifest.audit_seq)  # fmt: skip
+    assert _gaps_naming(again, str(lost[0].object_id))
 
 
 def test_a_restore_stays_open_until_a_named_person_settles_it_with_a_reason(kept: Kept, new: Folders) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from alembic import op
 
-from control_plane.audit_log.objects import numbers
+from control_plane.audit_log.objects import MAX_ENTRY, numbers
 from control_plane.audit_log.quick_reader import record_reader
 from control_plane.db.driver import blob
 from shared.audit.record import ReadRecord
@@ -33,10 +33,10 @@ def upgrade() -> None:
     for read in _read():
         found = {number for entry, record in read for number in numbers([record], entry)}
         op.bulk_insert(objects, [{"number": number} for number in sorted(found)])
-    _make_subjects_again()
+    _make_subjects_again(with_rowid=False)
 
 
-def _make_subjects_again() -> None:
+def _make_subjects_again(*, with_rowid: bool) -> None:
     """Keep the few rows that stay: to delete the others, each from its own page of an index, takes far longer."""
     kept = op.create_table(
         "audit_subjects_kept",
@@ -45,7 +45,7 @@ def _make_subjects_again() -> None:
         sa.Column("event", sa.String(length=40), primary_key=True),
         sa.Column("source", sa.String(length=40), primary_key=True),
         sa.Column("seq", sa.BigInteger(), primary_key=True, autoincrement=False),
-        sqlite_with_rowid=False,
+        sqlite_with_rowid=with_rowid,
     )
     stays = sa.select(*_SUBJECTS.c).where(_SUBJECTS.c.kind.not_in(_GONE))
     op.execute(kept.insert().from_select(list(_SUBJECTS.c.keys()), stays))
@@ -56,12 +56,14 @@ def _make_subjects_again() -> None:
 def _read() -> Iterator[list[tuple[int, ReadRecord]]]:
     """Yield a few thousand records at a time, with their entries.
 
-    One that no longer reads is found by nothing, and verification names it.
+    One that no longer reads, or has no entry that anything could lead to, is passed over; verification names it.
     """
     connection, after, read = op.get_bind(), -1, record_reader()
     while rows := connection.execute(sa.text(_READ), {"after": after, "most": _AT_ONCE}).all():
         after, some = rows[-1].entry, list[tuple[int, ReadRecord]]()
         for entry, public in rows:
+            if not isinstance(entry, int) or entry >= MAX_ENTRY:
+                continue
             try:
                 some.append((entry, read(blob(public))))
             except Malformed:
@@ -70,6 +72,7 @@ def _read() -> Iterator[list[tuple[int, ReadRecord]]]:
 
 
 def downgrade() -> None:
+    _make_subjects_again(with_rowid=True)  # the version before counts its rows by it
     for read in _read():
         said = {
             (what.kind, what.name, record.event.value, record.source, record.seq)
