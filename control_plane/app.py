@@ -21,6 +21,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
 from control_plane.audit_log.silent_hosts import SilentHosts
+from control_plane.backup.restored import mark_of
 from control_plane.checkpoints.exchange import CheckpointExchange
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
@@ -426,7 +427,12 @@ class ControlPlane:
             wipe_intake=self._wipes.intake,
             gathering=self._gathering,
             losses=self._losses(),
+            restored=self._restore_mark(),
         )
+
+    def _restore_mark(self) -> str:
+        with snapshot(self._database) as session:
+            return mark_of(session)
 
     def _make_vault_intake(self) -> VaultIntake:
         return VaultIntake(

@@ -41,6 +41,7 @@ from edge_agent.config import AgentFolder, evidence_key, load_enrolment, load_id
 from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, STOCK, Courtesy, Pace, Yields
 from edge_agent.database import Database
 from edge_agent.deliver.losses import Losses
+from edge_agent.deliver.restores import Restores
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.claiming import Claiming
 from edge_agent.enrol.evidence import EvidenceRenewal
@@ -221,6 +222,9 @@ class Agent:
         self._interception = Interception(self.database, self.journal, self._host_id)
         self._commitments = CommitmentStore(self.database, self._random)
         self._ledger = Ledger(self.database, self._identity.config.sop_hash_key)
+        self._restores = Restores(
+            self.database, self.journal.acknowledged, self._doubt_after, self._bells.delivery.ring
+        )
         self._losses = Losses(
             self.database, self.captures.receipts, self._commitments.reconsider, self._bells.delivery.ring, self._log
         )
@@ -719,6 +723,7 @@ class Agent:
     def _on_answer(self, path: str, answer: Answer) -> None:
         self._centre_reads.heard(answer)
         self._centre_says.heard(path, answer)
+        self._restores.heard(answer)
         self._losses.heard(answer)
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
 
-from sqlalchemy import and_, delete, select, update
+from sqlalchemy import and_, delete, or_, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.objects import objects_of
@@ -41,6 +41,7 @@ from shared.audit.record import ReadRecord
 from shared.canonical import Json
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
+from shared.fleet.receipt import restore_mark
 from shared.identity import CONTROL_PLANE
 
 RESTORED, UNSETTLED, _SETTLED = "restored", "restored before, and not settled", "restored and settled: "
@@ -93,6 +94,12 @@ def settled(session: Session) -> Iterator[Restored]:
     """Yield what this centre was restored from before, by what people settled since. Raises Malformed."""
     for text in session.scalars(select(Fact.value).where(Fact.name.startswith(_SETTLED))):
         yield Restored.parse(text)
+
+
+def mark_of(session: Session) -> str:
+    """Return by what hosts know that this centre was restored, empty where it never was; settling changes nothing."""
+    known = or_(Fact.name == RESTORED, Fact.name.startswith(_SETTLED))
+    return restore_mark(session.scalars(select(Fact.value).where(known)))
 
 
 def end_what_opens_again(session: Session, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from apiflask import APIFlask
 from flask import Response, abort, request
@@ -79,11 +80,13 @@ class HostServices:
     wipe_intake: WipeIntake
     gathering: Gathering
     losses: Losses
+    restored: str  # the mark of the last restore, empty where there was none
 
 
 def host_door(services: HostServices) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
     app.after_request(_says_what_it_reads)
+    app.after_request(partial(_says_that_it_was_restored, services.restored))
     _add_deliveries(app, services)
     _add_policy(app, services)
     _add_renewals(app, services)
@@ -228,6 +231,12 @@ def _add_wipes(app: APIFlask, services: HostServices) -> None:
 
 def _says_what_it_reads(response: AnyResponse) -> AnyResponse:
     response.headers[state.READS_HEADER] = ", ".join((*state.READS, packed.MEMBER, receipt.MEMBER))
+    return response
+
+
+def _says_that_it_was_restored(mark: str, response: AnyResponse) -> AnyResponse:
+    if mark:
+        response.headers[receipt.RESTORED_HEADER] = mark
     return response
 
 

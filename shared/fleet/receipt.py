@@ -1,7 +1,9 @@
 """The vault's receipt: from here on the vault answers for an object, and the host may let go of it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from shared import canonical, clock
 from shared.errors import IntegrityFailure, Malformed
@@ -16,6 +18,20 @@ NOT_HELD = "NotHeld"
 
 # Names to a host, in answers of its door, objects of its own that the vault has lost, until it has asked for them.
 LOST_HEADER, MOST_LOST = "Leadglass-Lost", 32
+
+# In every answer of the host door, where the centre was ever restored from a backup: another mark after each time.
+RESTORED_HEADER = "Leadglass-Restored"
+_MARK_DIGITS = 32
+
+
+def restore_mark(restores: Iterable[str]) -> str:
+    """Return the mark of a centre by what it keeps of each time that it was restored; empty where it never was."""
+    known = "\n".join(sorted(set(restores)))
+    return sha256(known.encode()).hexdigest()[:_MARK_DIGITS] if known else ""
+
+
+def is_restore_mark(text: str) -> bool:
+    return len(text) == _MARK_DIGITS and set(text) <= set("0123456789abcdef")
 
 
 def path_of(object_id: ObjectId) -> str:

@@ -27,6 +27,7 @@ from provisioning.demo.processes import wait_until
 from shared.audit.events import Event, EventName
 from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
+from shared.fleet import receipt
 from shared.fleet.budget import NotCounted
 from shared.fleet.state import HostState
 from shared.identity import ObjectId, RandomBytes
@@ -98,6 +99,28 @@ def test_from_the_modality_to_the_vault(centre: Centre, enrolled: AgentFolder) -
     assert seen.count(Event.IMAGE_CAPTURED) == len(IMAGES)
     assert seen.count(Event.ASSOCIATION_REFUSED) == 1
     assert seen[0] is Event.AGENT_STARTED
+
+
+def test_what_the_vault_took_right_before_it_was_lost_is_captured_again_after_a_restore(
+    centre: Centre, enrolled: AgentFolder
+) -> None:
+    """The restored centre confirms the record of that delivery as a new one, and so hides that it lost the image."""
+    centre.publish(1)
+    centre.reads = receipt.MEMBER
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        centre.batch_status = 503
+        assert send(agent, IMAGES[0]) == 0
+        centre.wait_for(lambda: len(centre.objects) == 1)
+        (lost,) = map(ObjectId.parse, centre.objects)
+        assert wait_until(lambda: agent.captures.receipts.holds(lost), 20) is not None
+        centre.objects.clear()
+        centre.batch_status, centre.restored = 0, receipt.restore_mark(["once"])
+        assert wait_until(lambda: not agent.captures.receipts.mentions(lost), 20) is not None
+
+        assert send(agent, IMAGES[0]) == 0
+
+        centre.wait_for(lambda: len(centre.objects) == 1 and events(centre).count(Event.IMAGE_CAPTURED) == 2)
 
 
 def test_what_a_commitment_or_an_export_folder_goes_by_is_not_forgotten_and_the_rest_is(

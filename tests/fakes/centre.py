@@ -40,7 +40,7 @@ from shared.enrolment.renewal import (
     RenewalRequest,
 )
 from shared.fleet.command import MAX_LISTED, CommandResult, encode_commands, verify_result
-from shared.fleet.receipt import LOST_HEADER, Receipt, sign_receipt
+from shared.fleet.receipt import LOST_HEADER, RESTORED_HEADER, Receipt, sign_receipt
 from shared.fleet.state import READS_HEADER, HostState, verify_state
 from shared.identity import HostId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
@@ -132,6 +132,8 @@ class Centre:
     roots_pem: bytes = b""  # what it shows of its roots, where that is not the one of its authority
     reads: str = ""  # of a state report or a batch, besides what a centre of an earlier version reads
     lost: str = ""  # what it says in every answer that it lost
+    restored: str = ""  # the mark by which it says in every answer that it was restored
+    batch_status: int = 0  # answer every batch with this status
     packed_batches: int = 0  # how many came so
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -243,6 +245,8 @@ class Centre:
         return 200, sign_receipt(receipt, self.receipt_signer or self.receipts)
 
     def take_batch(self, host: str, data: bytes) -> tuple[int, bytes]:
+        if self.batch_status:
+            return self.batch_status, b"{}"
         is_packed = data.startswith(packed.MAGIC)
         batch = packed.unpack(data) if is_packed else Batch.parse(data)
         self.packed_batches += is_packed
@@ -401,6 +405,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(READS_HEADER, self.server.centre.reads)
         if self.server.centre.lost:
             self.send_header(LOST_HEADER, self.server.centre.lost)
+        if self.server.centre.restored:
+            self.send_header(RESTORED_HEADER, self.server.centre.restored)
         if status not in (204, 304):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()

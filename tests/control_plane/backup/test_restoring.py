@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from control_plane.backup import restoring
 from control_plane.backup.folder import BackupDamaged
-from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, unsettled
+from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, mark_of, unsettled
 from control_plane.backup.restoring import FolderNotEmpty, RestoreRefused
 from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
@@ -33,6 +33,7 @@ from control_plane.vault.opening import ReasonMissing
 from control_plane.vault.receive import NotHeld
 from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.fleet.receipt import is_restore_mark
 from shared.signing import Label, SoftwareSigner, WrongSigner, claimed_payload, sign_statement
 from tests.control_plane.backup.kept import Kept, everything
 from tests.control_plane.vault.bench import Bench
@@ -321,12 +322,15 @@ def test_what_a_restore_lost_is_named_beside_records_that_were_altered(kept: Kep
 
 def test_a_restore_stays_open_until_a_named_person_settles_it_with_a_reason(kept: Kept, new: Folders) -> None:
     made = kept.back_up()
+    with kept.bench.database() as session:
+        assert mark_of(session) == ""
     kept.restore(new)
     again = kept.restored(new)
     settling = RestoreSettling(again.database, again.journal)
     with again.database() as session:
-        restored = unsettled(session)
+        restored, mark = unsettled(session), mark_of(session)
         assert restored is not None
+        assert is_restore_mark(mark)
         assert (restored.label, restored.audit_seq) == (made.manifest.label, made.manifest.audit_seq)
 
     with pytest.raises(ReasonMissing):
@@ -335,6 +339,7 @@ def test_a_restore_stays_open_until_a_named_person_settles_it_with_a_reason(kept
 
     with again.database() as session:
         assert list(gaps(session)) == []
+        assert mark_of(session) == mark
     assert again.last_record().event is Event.RESTORE_SETTLED
     with pytest.raises(NotRestored):
         settling.settle("A. Admin", "again")
