@@ -31,7 +31,7 @@ class StoreAway(StoreUnavailable):
     def __init__(self, folder: Path) -> None:
         super().__init__(
             f"`{folder.name}` is not the folder in which images were kept: is its disk mounted? If all of them are "
-            f"gone for good, make the file `{folder.name}/{MADE}`"
+            f"gone for good, make the file `{folder.name}/{MADE}` as the service's account"
         )
 
 
@@ -59,10 +59,15 @@ class VaultBodies(LocalBodies):
     def open(self, object_id: ObjectId) -> "_LocalBody":
         try:
             return super().open(object_id)
-        except BodyMissing as exc:
-            if not (self._folder / MADE).exists():
-                raise StoreAway(self._folder) from exc
+        except BodyMissing:
+            self._verify_here()
             raise
+
+    def _verify_here(self) -> None:
+        """Raises StoreAway, StoreUnavailable."""
+        with _translated():
+            if not (self._folder / MADE).exists():
+                raise StoreAway(self._folder)
 
 
 class LocalObjectStore(VaultBodies):
@@ -79,7 +84,8 @@ class LocalObjectStore(VaultBodies):
             self._new.mkdir(mode=0o700, parents=True, exist_ok=True)
             for first in range(256):
                 (folder / f"{first:02x}").mkdir(mode=0o700, exist_ok=True)
-            (folder / MADE).touch(mode=0o600)
+            if not (folder / MADE).exists():  # which somebody else may have made
+                (folder / MADE).touch(mode=0o600)
             self._sync_folder(folder)
             for leftover in self._new.iterdir():
                 leftover.unlink(missing_ok=True)
@@ -105,7 +111,11 @@ class LocalObjectStore(VaultBodies):
 
     @contextmanager
     def _written(self, body: Readable) -> Iterator[Path]:
-        """Yield a file that holds `body`, durably, and that is gone afterwards unless it got another name."""
+        """Yield a file that holds `body`, durably, and that is gone afterwards unless it got another name.
+
+        Raises StoreAway: it would lie where a disk is to be mounted, and be hidden by it.
+        """
+        self._verify_here()
         descriptor, name = tempfile.mkstemp(dir=self._new)
         new = Path(name)
         try:

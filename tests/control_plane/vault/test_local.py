@@ -155,13 +155,16 @@ def test_where_the_disk_is_not_mounted_nothing_is_missing_and_nothing_is_written
     for one in (store, VaultBodies(folder)):
         with pytest.raises(StoreAway, match="is its disk mounted"):
             one.open(ID)
-    with pytest.raises(StoreUnavailable):
-        put(store, BODY)
     with pytest.raises(StoreAway):
         LocalObjectStore(folder, is_new=False)
-    assert [*folder.iterdir()] == []
+    for of_an_earlier_start in ("new", "00"):
+        (folder / of_an_earlier_start).mkdir()
+    for write in (put, lambda to, body: to.replace(ID, io.BytesIO(body))):
+        with pytest.raises(StoreAway):
+            write(store, BODY)
+    assert [path for path in folder.rglob("*") if path.is_file()] == []
 
-    folder.rmdir()
+    shutil.rmtree(folder)
     away.rename(folder)
     assert read(LocalObjectStore(folder, is_new=False)) == BODY
 
@@ -182,6 +185,10 @@ def test_what_was_made_before_that_was_told_apart_is_known_by_its_bodies(tmp_pat
 
 def test_a_new_disk_counts_once_a_person_says_so(tmp_path: Path) -> None:
     (tmp_path / "objects").mkdir()
-    (tmp_path / "objects" / MADE).touch()
+    made = tmp_path / "objects" / MADE
+    made.touch()
+    os.utime(made, (1, 1))
 
     put(LocalObjectStore(tmp_path / "objects", is_new=False), BODY)
+
+    assert made.stat().st_mtime == 1  # left as it is: it may be somebody else's
