@@ -97,9 +97,9 @@ class BackupMaker:
             manifest = self._finish(unfinished, manifest, copied)
             self._read_back(unfinished, manifest)
             path = folder.finish(label)
-            self._note_losses(copied.damaged)
             damaged = tuple(body.object_id for body in copied.damaged)
             in_one_commit(self._centre.database, lambda session: self._note(session, manifest, person))
+            self._note_losses(copied.damaged)  # last: the backup is whole whatever becomes of that
         return Made(path, manifest, copied.count, copied.size_bytes, damaged)
 
     def _dump(self, folder: Path, label: str, place: Path, keep: timedelta | None) -> Manifest:

@@ -21,6 +21,7 @@ from control_plane.custody.decoder import NotDecoded, Why
 from control_plane.custody.decoding import MAX_DATASET_BYTES
 from control_plane.db.models import FrameDigests, Object
 from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.vault.object_store import BodyUnreadable
 from control_plane.vault.opening import Verified
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
@@ -98,7 +99,7 @@ class FrameDigester:
             ):
                 return False
             signed = self._digest(object_id)
-        except (Refused, IntegrityFailure) as exc:
+        except (Refused, IntegrityFailure, BodyUnreadable) as exc:
             self._refuse(row.object_id, failure(happening, Event.FRAMES_REFUSED, exc))
         except Unavailable:
             raise

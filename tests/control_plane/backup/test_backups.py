@@ -17,11 +17,13 @@ from control_plane.backup.manifest import DATABASE
 from control_plane.backup.register import KEY, WRAP, BackupUnknown, Copy, Destruction
 from control_plane.backup.verifying import keys_of
 from control_plane.db.models import Base, SubjectKey
-from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.db.transactions import DatabaseUnavailable, in_one_commit, snapshot
 from control_plane.keys import drill, shares
 from control_plane.keys.root import KeyNotAuthentic, RootKey
 from control_plane.vault.index_service import Attribute
+from control_plane.vault.losses import Losses
 from shared.audit.events import Event
+from shared.identity import ObjectId
 from tests.control_plane.backup.kept import Kept, everything
 from tests.control_plane.vault.bench import ROOT
 
@@ -153,6 +155,23 @@ def test_what_a_backup_finds_lost_is_told_to_its_hosts_unless_it_is_half_the_vau
 
     assert sorted(made.damaged, key=str) == sorted(lost, key=str)
     assert list(kept.bench.losses.untold(host.host_id)) == sorted(lost, key=str)[:noted]
+
+
+class Away(Losses):
+    def found(self, object_id: ObjectId, why: str) -> None:
+        raise DatabaseUnavailable("it is locked")
+
+
+def test_a_backup_is_made_although_what_it_missed_cannot_be_noted(kept: Kept) -> None:
+    kept.bench.body(kept.images[0].object_id).unlink()
+    kept.bench.losses = Away(kept.bench.database, kept.bench.journal, kept.bench.clock)
+
+    with pytest.raises(DatabaseUnavailable):
+        kept.back_up()
+
+    (copy,) = copies(kept)
+    assert copy.is_finished
+    assert kept.bench.events()[-1] is Event.BACKUP_MADE
 
 
 def test_what_came_back_while_the_backup_was_made_is_not_lost(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from control_plane.custody.decoder import DecoderStopped, NotDecoded, Why
 from control_plane.custody.frames import DIGESTED, NOT_ASKED, REFUSED, FrameWorker
 from control_plane.db.transactions import DatabaseUnavailable
-from control_plane.vault.object_store import Body, StoreUnavailable
+from control_plane.vault.object_store import Body, BodyUnreadable, StoreUnavailable
 from shared.audit.events import Event, EventName
 from shared.custody.frames import Pixels, verify_frames
 from shared.errors import Unavailable
@@ -105,7 +105,10 @@ def test_where_policy_does_not_ask_nothing_is_opened(custody: Custody) -> None:
     assert frame_events(custody) == []
 
 
-@pytest.mark.parametrize("exc", [NotDecoded(Why.CRASHED), NotDecoded(Why.NO_PIXELS), ZeroDivisionError("Muster^Erika")])
+@pytest.mark.parametrize(
+    "exc",
+    [NotDecoded(Why.CRASHED), NotDecoded(Why.NO_PIXELS), BodyUnreadable("EIO"), ZeroDivisionError("Muster^Erika")],
+)
 def test_what_cannot_be_digested_is_said_aloud_and_not_tried_for_ever(custody: Custody, exc: Exception) -> None:
     custody.capture(load("MR_small.dcm"))
 
