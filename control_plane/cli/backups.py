@@ -182,10 +182,9 @@ def forget(options: Namespace) -> int:
 def restore(options: Namespace) -> int:
     os.umask(_OWNER_ONLY)
     folders: Folders = folders_of(options)
+    backup = chosen(options.folder, options.label)  # before anybody types shares for nothing
     root = _root_of(options) or _typed()
-    done = make_again(
-        *chosen(options.folder, options.label), folders, root, SystemClock(), without_damaged=options.without_damaged
-    )
+    done = make_again(*backup, folders, root, SystemClock(), without_damaged=options.without_damaged)
     if options.json:
         print(json.dumps({
             "label": done.manifest.label, "objects": done.manifest.objects, "audit_seq": done.manifest.audit_seq,

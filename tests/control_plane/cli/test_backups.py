@@ -2,6 +2,7 @@
 
 import json
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,17 @@ def test_shares_of_another_centre_make_none_again(
     assert list((tmp_path / "new").iterdir()) == []
     word = (tmp_path / "handover" / "recovery-share-1.txt").read_text().split()[3]
     assert word not in errors
+
+
+def test_nobody_types_shares_for_a_folder_without_a_backup(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", typed := StringIO("a share\nanother\n"))
+
+    code, _, errors = machine.run("restore", str(tmp_path / "mistyped"), "--data", str(tmp_path / "new"))
+
+    assert (code, "mistyped holds no finished backup" in errors) == (1, True)
+    assert typed.tell() == 0
 
 
 def test_a_backup_does_not_lie_in_the_data_folder_nor_around_it(machine: Machine, tmp_path: Path) -> None:
