@@ -5,13 +5,16 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pynetdicom.association import Association
 from pynetdicom.transport import AssociationSocket
 
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from tests.fakes.centre import Centre
+from tests.fakes.reactor import Checkpoint
 from tests.fakes.software_tpm import SoftwareTpm, software_tpm
 
 
@@ -46,6 +49,18 @@ def senders_close_their_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
             self.socket.close()
 
     monkeypatch.setattr(AssociationSocket, "_shutdown_socket", shut_down)
+
+
+@pytest.fixture(autouse=True)
+def senders_take_their_own_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Association.__init__
+
+    def made(self: Association, *parts: Any, **named: Any) -> None:
+        make(self, *parts, **named)
+        self._reactor_checkpoint = Checkpoint()
+        self._reactor_checkpoint.set()
+
+    monkeypatch.setattr(Association, "__init__", made)
 
 
 # ---- a TPM of software for whoever needs one, and another one to be disappointed by
