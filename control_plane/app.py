@@ -311,7 +311,8 @@ class ControlPlane:
                 opened.callback(door.close)
                 self._doors[door.name] = door
             self._refresh_policy()
-            scheduler = BackgroundScheduler(timezone="UTC")
+            # By default a job that is begun over a second late, by a busy or a paused machine, is left out this time.
+            scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True})
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")

@@ -1,8 +1,9 @@
 """What opens nothing any more goes by itself, in a control plane that runs."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 from sqlalchemy import func, select
 
 from control_plane.app import ControlPlane
@@ -13,9 +14,19 @@ from tests.control_plane.begun import begun
 from tests.control_plane.fleet.processes import eventually
 
 
-def test_a_running_control_plane_takes_old_links_and_steps_away_and_no_young_ones(tmp_path: Path) -> None:
-    now, (folders, _) = SystemClock().now(), begun(tmp_path)
-    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), SystemClock())
+class Late(SystemClock):
+    """As for a machine that was paused between planning a job and beginning it."""
+
+    def now(self) -> datetime:
+        return super().now() - timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), Late()], ids=["in time", "late"])
+def test_a_running_control_plane_takes_old_links_and_steps_away_and_no_young_ones(
+    tmp_path: Path, clock: SystemClock
+) -> None:
+    now, (folders, _) = clock.now(), begun(tmp_path)
+    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), clock)
     with centre._database.begin() as session:
         for number, age in enumerate((timedelta(days=2), timedelta(hours=1))):
             session.add(SignInLink(link_sha256=bytes([number]) * 32, person="ada", expires=now - age, token_id=None))
