@@ -9,6 +9,7 @@ from pynetdicom.association import Association
 from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 from provisioning.demo.images import Image
+from provisioning.demo.reactor import hold
 from shared.errors import Refused, Unavailable
 
 _SUCCESS = 0x0000
@@ -99,6 +100,9 @@ def associate(ae: AE, host: str, port: int, called_ae_title: str) -> tuple[Assoc
         if isinstance(event.pdu, A_ASSOCIATE_RJ):
             rejections.append(event.pdu)
 
-    heard: list[evt.EventHandlerType] = [(evt.EVT_PDU_RECV, received)]
+    def established(event: evt.Event) -> None:
+        hold(event.assoc)
+
+    heard: list[evt.EventHandlerType] = [(evt.EVT_PDU_RECV, received), (evt.EVT_ESTABLISHED, established)]
     association = ae.associate(host, port, ae_title=called_ae_title, evt_handlers=heard)
     return association, rejections[0] if rejections else None

@@ -13,8 +13,8 @@ from pynetdicom.transport import AssociationSocket
 
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
+from provisioning.demo.reactor import hold
 from tests.fakes.centre import Centre
-from tests.fakes.reactor import Checkpoint
 from tests.fakes.software_tpm import SoftwareTpm, software_tpm
 
 
@@ -57,8 +57,7 @@ def senders_take_their_own_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def made(self: Association, *parts: Any, **named: Any) -> None:
         make(self, *parts, **named)
-        self._reactor_checkpoint = Checkpoint()
-        self._reactor_checkpoint.set()
+        hold(self)
 
     monkeypatch.setattr(Association, "__init__", made)
 

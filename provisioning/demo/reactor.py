@@ -1,10 +1,11 @@
-"""A sender's thread that answers, held so that it takes no answer meant for a request.
+"""The thread of an association of pynetdicom, held so that it takes no answer meant for a request.
 
 pynetdicom 3.0.4 pauses that thread by an event, and believes it paused as soon as it is about to look at the event. It
 may just have looked: it then goes on, takes the answer that the request waits for, and drops it as unexpected.
 """
 
 import threading
+from typing import Any
 
 _AT_MOST_S = 5.0
 
@@ -38,3 +39,9 @@ class Checkpoint(threading.Event):
                 return self._changed.wait_for(lambda: self._goes, timeout)
             finally:
                 self._stands = False
+
+
+def hold(association: Any) -> None:
+    """Give an association such a checkpoint, before its thread begins."""
+    association._reactor_checkpoint = Checkpoint()
+    association._reactor_checkpoint.set()
