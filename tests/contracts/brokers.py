@@ -32,7 +32,7 @@ from tests.fakes.ports import free_ports
 # MQTT 3.1.1 section 3.1: CONNECT of client "x" with a clean session, and the CONNACK that accepts it.
 CONNECT = bytes.fromhex("100d 0004 4d515454 04 02 003c 0001 78")
 CONNACK = bytes.fromhex("20020000")
-_START_S = 60.0
+_START_S = 180.0
 _SBIN = "/usr/sbin:/usr/local/sbin"
 
 
@@ -239,7 +239,7 @@ class RabbitMq:
         command = (self._programs / "rabbitmqctl", "-n", self._node, "delete_user", host_subject(host))
 
         def is_done() -> bool:
-            done = subprocess.run(command, env=self._environment, check=False, capture_output=True, timeout=30)
+            done = subprocess.run(command, env=self._environment, check=False, capture_output=True, timeout=120)
             return done.returncode == 0
 
         # On a busy machine the tool gives up on a node that is only slow.

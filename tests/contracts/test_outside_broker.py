@@ -57,7 +57,7 @@ def door(tmp_path: Path, port: int, broker_ca: TestCa) -> Iterator[Open]:
 def ask(door: Open, *arguments: str) -> tuple[int, str]:
     person = ["--as", str(door.handed_over.credential), "--url", str(door.addresses["people_url"])]
     command = [sys.executable, "-m", "control_plane", *arguments, *person]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     return done.returncode, done.stdout
 
 
@@ -95,7 +95,7 @@ def test_a_host_uses_the_broker_that_it_was_told_of_until_it_is_revoked(
     configure()
     process = Process(folder, (nats_server(), "-c", folder / nats.CONFIGURATION), {"LANG": "C.UTF-8"})
     try:
-        assert eventually(lambda: state(door) == "running", 30)
+        assert eventually(lambda: state(door) == "running", 120)
         with running(host, log):
             assert eventually(lambda: "mqtt.connected" in log.names(), WAIT_S)
             code, said = ask(door, "hosts", "revoke", str(identity.host_id), "--reason", "stolen")

@@ -113,10 +113,10 @@ def test_what_the_vault_took_right_before_it_was_lost_is_captured_again_after_a_
         assert send(agent, IMAGES[0]) == 0
         centre.wait_for(lambda: len(centre.objects) == 1)
         (lost,) = map(ObjectId.parse, centre.objects)
-        assert wait_until(lambda: agent.captures.receipts.holds(lost), 20) is not None
+        assert wait_until(lambda: agent.captures.receipts.holds(lost), 60) is not None
         centre.objects.clear()
         centre.batch_status, centre.restored = 0, receipt.restore_mark(["once"])
-        assert wait_until(lambda: not agent.captures.receipts.mentions(lost), 20) is not None
+        assert wait_until(lambda: not agent.captures.receipts.mentions(lost), 60) is not None
 
         assert send(agent, IMAGES[0]) == 0
 
@@ -208,7 +208,7 @@ def test_captures_go_on_while_the_centre_is_away_and_arrive_when_it_is_back(
         while agent.listener.port is None:
             threading.Event().wait(0.01)
         statuses = [send(agent, image) for image in IMAGES]
-        waited_s = wait_until(lambda: agent.spool.waiting() == len(IMAGES), 30)
+        waited_s = wait_until(lambda: agent.spool.waiting() == len(IMAGES), 60)
     centre.start(port)
     with running(enrolled, MemoryLog()):
         centre.wait_for(lambda: len(centre.objects) == len(IMAGES))
@@ -335,14 +335,17 @@ def publisher(centre: Centre) -> Iterator[Client]:
         with centre.changed:
             centre.changed.notify_all()
 
-    connected = threading.Event()
-    client.on_connect = lambda *_: connected.set()
+    def subscribe(client: Client, *_: Any) -> None:
+        client.subscribe(state_topic("+"), qos=1)
+
+    listens = threading.Event()
+    client.on_connect = subscribe
+    client.on_subscribe = lambda *_: listens.set()
     client.on_message = arrived
     assert centre.mqtt_port is not None
     client.connect("127.0.0.1", centre.mqtt_port)
     client.loop_start()
-    assert connected.wait(10)
-    client.subscribe(state_topic("+"), qos=1)
+    assert listens.wait(30)
     yield client
     client.disconnect()
     client.loop_stop()

@@ -58,7 +58,7 @@ def test_an_agent_of_which_a_part_has_no_thread_any_more_does_not_work() -> None
     supervisor = Supervisor(MemoryLog())
     assert supervisor.is_whole()
     supervisor.start(_Ends())
-    supervisor._threads[0][1].join(10)
+    supervisor._threads[0][1].join(60)
 
     assert not supervisor.is_whole()
     supervisor.stop()

@@ -11,7 +11,7 @@ from edge_agent.children import ChildFailed, Children
 from edge_agent.turns import Turns
 from tests.fakes.log import MemoryLog
 
-_DEADLINE_S = 20.0
+_DEADLINE_S = 60.0
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ class Told:
         return len(self.answers) + len(self.failures)
 
 
-def run(turns: Turns, told: Told, children: Children, code: str, given: bytes = b"", timeout_s: float = 10.0) -> None:
+def run(turns: Turns, told: Told, children: Children, code: str, given: bytes = b"", timeout_s: float = 60.0) -> None:
     children.run(
         "test",
         [sys.executable, "-c", code],
@@ -68,7 +68,7 @@ def test_a_child_is_given_its_input_and_its_answer_is_passed_on(turns: Turns) ->
     ],
 )
 def test_a_child_that_does_not_end_well_has_failed(turns: Turns, code: str, why: str) -> None:
-    told, children, timeout_s = Told(), Children(turns), 1.0 if "sleep" in code else 10.0
+    told, children, timeout_s = Told(), Children(turns), 1.0 if "sleep" in code else 60.0
 
     run(turns, told, children, code, timeout_s=timeout_s)
     take_until(turns, lambda: len(told) == 1)
@@ -104,7 +104,7 @@ def test_an_error_of_whoever_is_told_keeps_no_other_child_from_its_turn(turns: T
     told, children = Told(), Children(turns, most=1)
     run(turns, told, children, "print('first', end='')")
     for _ in range(2):
-        children.run("test", [program, "-c", ""], timeout_s=10, most_bytes=10, done=broken, failed=broken)
+        children.run("test", [program, "-c", ""], timeout_s=60, most_bytes=10, done=broken, failed=broken)
     run(turns, told, children, "print('last', end='')")
 
     take_until(turns, lambda: len(told) == 2)

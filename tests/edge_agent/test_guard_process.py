@@ -94,7 +94,7 @@ class GuardProcess:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def ask(self, question: Callable[[GuardClient], _T]) -> _T | None:
         try:
@@ -162,7 +162,7 @@ def plugging() -> Iterator[Bus]:
             yield bus
         finally:
             stdin.close()
-            process.wait(10)
+            process.wait(60)
 
 
 @pytest.fixture
@@ -375,7 +375,7 @@ def test_a_second_guard_on_the_same_folder_is_refused(guard: GuardProcess) -> No
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
     assert second.returncode == 1

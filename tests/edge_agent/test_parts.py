@@ -27,7 +27,7 @@ def test_a_part_that_dies_is_started_again_with_a_log_line_that_quotes_nothing()
     log, part = MemoryLog(), Fragile()
     supervisor = Supervisor(log, spread=lambda: -0.98)
     supervisor.start(part)
-    came_back = part.second.wait(10)
+    came_back = part.second.wait(60)
     supervisor.stop()
 
     assert came_back
@@ -52,5 +52,5 @@ def test_a_ring_while_busy_is_kept_for_the_next_sleep() -> None:
     thread.start()
     assert not woken.wait(0.05)
     bell.ring()
-    assert woken.wait(10)
+    assert woken.wait(60)
     thread.join()

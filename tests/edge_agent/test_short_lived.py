@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.short_lived import Answered, ShortLived, of_ours
+from provisioning.demo.processes import wait_until
 
 _TIMEOUT_S = 20.0
 _ROOT = Path(__file__).parents[2]
@@ -42,13 +43,21 @@ def child(program: str, *, given: bytes = b"", most_bytes: int = 1000) -> Iterat
         yield started
     finally:
         started.end()
-        started._process.wait(10)
+        started._process.wait(60)
 
 
 def answered(started: ShortLived) -> Answered | None:
     """Return what came of it once it has ended, as a loop learns of it."""
     assert select.select([started], [], [], _TIMEOUT_S)[0]
     return started.step(0)
+
+
+def is_group(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_what_is_given_is_read_and_what_is_printed_is_the_answer() -> None:
@@ -85,9 +94,9 @@ def test_it_goes_on_until_its_deadline_and_is_given_up_then_with_whatever_it_sta
         assert started.step(_TIMEOUT_S - 0.01) is None
         assert started.step(_TIMEOUT_S) == Answered(b"", "it did not answer within 20 s")
 
-        started._process.wait(10)
-        with pytest.raises(ProcessLookupError):
-            os.killpg(started._process.pid, 0)
+        started._process.wait(60)
+        # What it started is no child of ours: the system clears it away, when it comes to it.
+        assert wait_until(lambda: not is_group(started._process.pid), 60) is not None
 
 
 def test_a_child_that_is_stopped_keeps_nobody_waiting() -> None:
@@ -110,7 +119,7 @@ def test_a_child_that_became_somebody_else_is_given_up_and_killed_if_that_is_all
     kept = [f"+{name}" for name in capabilities() if may_kill or name != "kill"]
     command = ["setpriv", f"--bounding-set=-all,{','.join(kept)}", "--inh-caps=-all", sys.executable]
     command += ["-c", _ASKS_IT, _BECOMES_NOBODY, "20" if may_kill else "0.1"]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False, timeout=180)
 
     why, left = done.stdout.splitlines() if done.returncode == 0 else (done.stderr, "0")
     if left != "0":

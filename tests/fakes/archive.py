@@ -12,6 +12,7 @@ from pynetdicom import AE, evt
 
 from shared.dicom.dimse import VERIFICATION
 from tests.fakes.dicom_server import serve
+from tests.fakes.ports import free_port
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT, IMPLICIT, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.4.50"
@@ -32,7 +33,7 @@ class Archive:
     keep: bool = True
     changed: Condition = field(default_factory=Condition)
 
-    def wait_for(self, condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+    def wait_for(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
         with self.changed:
             assert self.changed.wait_for(condition, timeout_s), "the archive did not see it in time"
 
@@ -60,8 +61,8 @@ def archive(
         entity.add_supported_context(sop_class, list(transfer_syntaxes))
     entity.add_supported_context(VERIFICATION)
     entity.add_supported_context(STUDY_ROOT_FIND, [IMPLICIT])
-    server = serve(entity, it.port, handlers=_handlers(it), tls=tls)
-    it.port = server.server_address[1]
+    it.port = it.port or free_port()  # it may go on there, so nobody is to be given it meanwhile
+    serve(entity, it.port, handlers=_handlers(it), tls=tls)
     try:
         yield it
     finally:

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from cryptography import x509
@@ -52,7 +53,10 @@ from shared.sealing.object_file import BodyWindow, ObjectParts
 from shared.sealing.open import StoredObject, open_verified, unwrap, verify_parts
 from shared.sealing.record import record_digest
 from shared.signing import EvidencePublicKey, SoftwareSigner
+from tests.fakes.ports import free_port
 from tests.fakes.signers import CentreKeys, PolicySigners, document
+
+_LOOK_S = 0.2
 
 
 class Authority:
@@ -138,7 +142,7 @@ class Centre:
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def start(self, host_port: int = 0) -> None:
+    def start(self, host_port: int | None = None) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         chain = self.folder / "server.pem"
         chain.write_bytes(
@@ -146,7 +150,8 @@ class Centre:
         )
         (self.folder / "ca.pem").write_bytes(self.authority.pem)
         self.enrol_door = self._serve(chain, 0, mutual=False)
-        self.host_door = self._serve(chain, host_port, mutual=True)
+        # Some tests have it go away and come back there, so it is a port that nobody is given meanwhile.
+        self.host_door = self._serve(chain, host_port or free_port(), mutual=True)
 
     def stop(self) -> None:
         """Go away, together with every connection that is kept open."""
@@ -174,9 +179,12 @@ class Centre:
     def policy(self, version: int, ae_titles: tuple[str, ...] = ("CT1",)) -> PolicyDocument:
         return document(version, self.keys, self.receipts.public, ae_titles)
 
-    def wait_for(self, condition: Any, timeout_s: float = 20.0) -> None:
+    def wait_for(self, condition: Any, timeout_s: float = 60.0) -> None:
+        until_s = monotonic() + timeout_s
         with self.changed:
-            assert self.changed.wait_for(condition, timeout_s), "the agent did not do it in time"
+            # What is not of the centre changes without it.
+            while not self.changed.wait_for(condition, _LOOK_S):
+                assert monotonic() < until_s, "the agent did not do it in time"
 
     def open(self, object_id: str) -> tuple[bytes, IndexEntry, ObjectParts]:
         """Return the dataset, index entry and parts of a delivered object, everything verified."""
@@ -304,6 +312,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, *args: Any) -> None:
         self._open: set[ssl.SSLSocket] = set()
+        self._has_gone = False
         super().__init__(*args)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
@@ -311,7 +320,9 @@ class _Server(ThreadingHTTPServer):
             with self.context.wrap_socket(request, server_side=True) as secured:
                 self._open.add(secured)
                 try:
-                    super().finish_request(secured, client_address)
+                    # One may have been shaking hands when it went away.
+                    if not self._has_gone:
+                        super().finish_request(secured, client_address)
                 finally:
                     self._open.discard(secured)
         except (OSError, ValueError):
@@ -319,6 +330,7 @@ class _Server(ThreadingHTTPServer):
             return
 
     def hang_up(self) -> None:
+        self._has_gone = True
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -159,6 +159,6 @@ def guard(path: Path, desk: MemoryDesk, *, users: frozenset[int] | None = None) 
         yield loop
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
         with suppress(OSError):
             loop.close()

@@ -3,14 +3,16 @@
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from provisioning.demo.processes import wait_until
 from tests.fakes.centre import Authority
+
+_START_S, _STOP_S = 60.0, 60.0
 
 
 @contextmanager
@@ -29,12 +31,13 @@ def broker(folder: Path, authority: Authority, chain: Path, port: int) -> Iterat
     )
     process = subprocess.Popen([program, "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        assert wait_until(lambda: _listens(port), _START_S) is not None
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(_STOP_S)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -61,7 +61,7 @@ class Orthanc:
         return (self.folder / "orthanc.log").read_text(errors="replace")
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=180)
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 _USERS = ("postgres", "nobody")
+_WAIT_S = "300"
 
 
 class Server:
@@ -38,12 +39,12 @@ class Server:
     def start(self, *settings: str) -> None:
         options = ("listen_addresses=", f"unix_socket_directories={self.folder}", *self._settings, *settings)
         given = " ".join(f"-c '{option}'" for option in options)
-        self._run("pg_ctl", "start", "--pgdata", str(self._data), "--wait", "--log", str(self.folder / "log"),
-                  "--options", given)  # fmt: skip
+        self._run("pg_ctl", "start", "--pgdata", str(self._data), "--wait", "--timeout", _WAIT_S,
+                  "--log", str(self.folder / "log"), "--options", given)  # fmt: skip
 
     def stop(self, how: str = "fast") -> None:
         """`how` is fast, or immediate: then it drops everything where it stands, as a power cut has it."""
-        self._run("pg_ctl", "stop", "--pgdata", str(self._data), "--wait", "--mode", how)
+        self._run("pg_ctl", "stop", "--pgdata", str(self._data), "--wait", "--timeout", _WAIT_S, "--mode", how)
 
     def url(self, name: str = "postgres") -> str:
         return f"postgresql+psycopg://leadglass@/{name}?host={self.folder}"

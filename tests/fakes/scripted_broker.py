@@ -74,7 +74,7 @@ def scripted_broker(ca: TestCa, folder: Path, *, refusals: int = 0, says_so: boo
     finally:
         broker._server.shutdown(socket.SHUT_RDWR)
         broker._server.close()
-        broker._thread.join(10)
+        broker._thread.join(60)
 
 
 def _topics(filters: bytes) -> list[str]:

@@ -12,7 +12,7 @@ from tests.fakes import tpm_commands
 from tests.fakes.ports import free_port
 from tests.lab.wire import LabError, until
 
-_START_S = 20.0
+_START_S = 60.0
 _TRIES = 5
 
 

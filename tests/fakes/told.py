@@ -16,7 +16,7 @@ from shared.dicom import dimse
 from shared.dicom.dimse import CommandField, Status
 
 _WHOLE_COMMAND = 0b11  # PS3.8 annex E.2: the message control header of a command's only fragment
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class Told:

@@ -16,8 +16,8 @@ from edge_agent.config import AgentFolder
 from edge_agent.health.local import LocalStatus, read_status
 
 ROOT = Path(__file__).parents[2]
-_START_S = 40.0
-_STOP_S = 40.0
+_START_S = 90.0
+_STOP_S = 90.0
 _LOOK_EVERY_S = 0.05  # a look at the status computes for a fifth of that
 
 AGENT = ("edge_agent",)

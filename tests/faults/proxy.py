@@ -43,10 +43,10 @@ class Proxy:
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
-    def wait_for_breaks(self, count: int, timeout_s: float = 20.0) -> None:
+    def wait_for_breaks(self, count: int, timeout_s: float = 60.0) -> None:
         with self.happened:
             assert self.happened.wait_for(lambda: self.broken >= count, timeout_s), "nothing came through to be broken"
 

@@ -80,7 +80,7 @@ def test_a_line_that_stalls_in_the_body_is_given_up_and_tried_again(
 ) -> None:
     modality = Modality(images(3, _SIZE_BYTES))
     with running(enrolled, module=_IMPATIENT) as agent:
-        stalls_and_comes_back(agent, line, modality, timeout_s=30)
+        stalls_and_comes_back(agent, line, modality, timeout_s=120)
         assert agent.logged("delivery.waits") >= 1
         assert agent.threads() < 40
         assert agent.terminate() == 0

@@ -1,6 +1,7 @@
 """A disk that fills up at every stage of an image: an honest refusal, and nothing acknowledged is lost."""
 
 import bisect
+import errno
 import itertools
 import os
 import subprocess
@@ -66,13 +67,25 @@ def on_disk(centre: Vault, disk: Path) -> AgentFolder:
 def filled(disk: Path, left_pages: int) -> Iterator[None]:
     """Have no more than so many pages left on the disk."""
     file = disk / "somebody-else-s"
-    free = os.statvfs(disk)
     with file.open("wb") as out:
-        os.posix_fallocate(out.fileno(), 0, max(free.f_bavail * free.f_frsize - left_pages * _PAGE_BYTES, 1))
+        while not _takes_all_but(out.fileno(), left_pages):
+            pass  # the agent wrote between the look and the taking
     try:
         yield
     finally:
         file.unlink()
+
+
+def _takes_all_but(descriptor: int, left_pages: int) -> bool:
+    free = os.fstatvfs(descriptor)
+    size_bytes = free.f_bavail * free.f_frsize - left_pages * _PAGE_BYTES
+    try:
+        os.posix_fallocate(descriptor, 0, max(size_bytes, 1))
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC or size_bytes <= 0:
+            raise
+        return False
+    return True
 
 
 def status_of_an_image_that_meets_a_full_disk(agent: AgentProcess, disk: Path, sent: Image, left_pages: int) -> int:

@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from edge_agent.config import AgentFolder
+from provisioning.demo.processes import wait_until
 from shared.audit.events import Event, Outcome
 from shared.dicom.dimse import Status
 from tests.edge_agent.capture.wire import Peer
@@ -27,6 +28,7 @@ from tests.faults.modality import Image, Modality, image, images, send_one, stor
 from tests.faults.vault import Vault
 
 _ASSOCIATIONS = 4
+_AT_LEAST_ONE_S = 60.0
 _SIZES_BYTES = (600, 4096, 20_000, 200_000)
 
 
@@ -35,15 +37,22 @@ def storm(folder: AgentFolder, seed: int, kills: int, module: Sequence[str] = AG
     print(f"seed {seed}")
     rng = random.Random(seed)
     modality = Modality(image(number, rng.choice(_SIZES_BYTES)) for number in count(1))
-    for _ in range(kills):
+    for kill in range(kills):
         with running(folder, module=module) as agent:
             port = agent.port()
-            killer = threading.Timer(rng.uniform(0.02, 0.6), agent.kill)
+            killer = threading.Thread(target=kill_later, args=(agent, modality, kill, rng.uniform(0.02, 0.6)))
             killer.start()
             while agent.is_running():
                 modality.send(port, _ASSOCIATIONS)
             killer.join()
     return modality
+
+
+def kill_later(agent: AgentProcess, modality: Modality, kill: int, delay_s: float) -> None:
+    """Kill the agent for the time `kill`: not before as many images were acknowledged, however slow the machine is."""
+    wait_until(lambda: len(modality.acknowledged) > kill, _AT_LEAST_ONE_S)
+    threading.Event().wait(delay_s)
+    agent.kill()
 
 
 def send_again(agent: AgentProcess, modality: Modality) -> None:

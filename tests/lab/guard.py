@@ -37,7 +37,7 @@ SYSTEM_FILES = {
     "systemd/tmpfiles.d/*.conf": "etc/tmpfiles.d",
     "systemd/sysusers.d/*.conf": "etc/sysusers.d",
 }
-DECIDED_S = 60.0
+DECIDED_S = 120.0
 ASK_EVERY_S = 0.1  # each answer takes the guest's processor from what is waited for
 
 

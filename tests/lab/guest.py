@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.lab.wire import LabError, Message, Wire
 
-ANSWER_S = 20.0
+ANSWER_S = 60.0
 CHUNK = 1 << 18
 
 
@@ -32,7 +32,7 @@ class Spawned:
         self.code: int | None = None
         self._news = threading.Condition()
 
-    def await_line(self, part: str, timeout_s: float = 30) -> tuple[float, str]:
+    def await_line(self, part: str, timeout_s: float = 90) -> tuple[float, str]:
         """Return the next line that holds `part`, each only once. Raises LabError: none came, or the program ended."""
         with self._news:
             self._news.wait_for(lambda: self._next(part) is not None or self.code is not None, timeout_s)
@@ -43,7 +43,7 @@ class Spawned:
             self._seen = number + 1
             return self.lines[number]
 
-    def await_end(self, timeout_s: float = 30) -> int:
+    def await_end(self, timeout_s: float = 90) -> int:
         with self._news:
             if not self._news.wait_for(lambda: self.code is not None, timeout_s):
                 raise LabError(f"process {self.pid} has not ended within {timeout_s:.0f} s")
@@ -73,7 +73,7 @@ class Guest:
         self._early: dict[int, list[tuple[Message, float]]] = {}
         self._lock = threading.Lock()
         self._ready: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._wire = Wire(socket, self._heard, timeout_s=20)
+        self._wire = Wire(socket, self._heard, timeout_s=60)
 
     # ---- the machine itself
 
@@ -123,15 +123,15 @@ class Guest:
     def glob(self, pattern: str) -> list[str]:
         return list(self.ask("glob", pattern=pattern)["paths"])
 
-    def await_there(self, pattern: str, timeout_s: float = 30) -> str:
+    def await_there(self, pattern: str, timeout_s: float = 90) -> str:
         """Wait until something matches, and return the first. Raises LabError."""
         self._await(f"nothing at {pattern}", timeout_s, path=pattern, equals=None, there=True)
         return self.glob(pattern)[0]
 
-    def await_gone(self, pattern: str, timeout_s: float = 30) -> None:
+    def await_gone(self, pattern: str, timeout_s: float = 90) -> None:
         self._await(f"still there: {pattern}", timeout_s, path=pattern, equals=None, there=False)
 
-    def await_text(self, path: str, text: str, timeout_s: float = 30) -> None:
+    def await_text(self, path: str, text: str, timeout_s: float = 90) -> None:
         self._await(f"{path} does not say {text!r}", timeout_s, path=path, equals=text, there=True)
 
     def put(self, path: str, content: bytes, *, mode: int = 0o644) -> None:

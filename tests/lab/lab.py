@@ -39,7 +39,7 @@ ExecStart=/usr/bin/python3 -u /opt/lab/agent.py
 KillMode=process
 OOMScoreAdjust=-900
 """
-BOOT_S, RESTORE_S = 120.0, 60.0
+BOOT_S, RESTORE_S = 300.0, 180.0
 
 
 class Lab:

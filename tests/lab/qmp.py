@@ -12,7 +12,7 @@ ANSWER_S = 60.0
 class Qmp:
     def __init__(self, socket: Path) -> None:
         self._events: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._wire = Wire(socket, self._heard, timeout_s=20)
+        self._wire = Wire(socket, self._heard, timeout_s=60)
         self.ask("qmp_capabilities")
 
     def ask(self, command: str, /, **arguments: Any) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.lab.wire import until
 
-START_S = 10.0
+START_S = 60.0
 
 
 class SoftwareTpm:

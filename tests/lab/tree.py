@@ -6,7 +6,7 @@ from tests.lab.guest import Guest
 
 DEVICES = "/sys/bus/usb/devices"
 USBCORE = "/sys/module/usbcore/parameters/authorized_default"
-BIND_S = 30.0
+BIND_S = 90.0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tests.lab.qmp import Qmp
 from tests.lab.wire import LabError
 
 XHCI, EHCI = "xhci.0", "ehci.0"
-RELEASED_S = 20.0
+RELEASED_S = 60.0
 
 
 class Usb:

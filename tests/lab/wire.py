@@ -79,7 +79,7 @@ def _connect(path: Path, timeout_s: float) -> socket.socket:
             return connection
 
 
-def until(what: str, holds: Callable[[], bool], timeout_s: float = 30, every_s: float = POLL_S) -> None:
+def until(what: str, holds: Callable[[], bool], timeout_s: float = 90, every_s: float = POLL_S) -> None:
     """Wait for what sends no event. Raises LabError: it did not come about."""
     deadline = time.monotonic() + timeout_s
     while not holds():

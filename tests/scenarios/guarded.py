@@ -32,7 +32,7 @@ ALLOWED, FOR_A_TIME = (
     ("""- {rule: 'allow id 0781:5581 serial "FOR-A-TIME"', not_after: 2099-12-31T00:00:00Z}"""),
 )
 _FIRST_RULES = (ALLOWED, FOR_A_TIME)
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _POLICY = """\
 layer: organisation
 modalities: [{{ae_title: CT1, description: "CT, room 1.14"}}]

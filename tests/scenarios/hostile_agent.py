@@ -20,7 +20,7 @@ from edge_agent.link.client import GuardClient, GuardRefused
 from edge_agent.link.frames import frame
 from edge_agent.link.protocol import MAX_REQUEST_BYTES
 
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 
 
 def main(account: str, path: Path) -> None:

@@ -26,7 +26,7 @@ grading: {default: restricted}
 timings: {state_every_s: 1, pull_every_s: 1}
 """
 SECOND = FIRST.replace("grading", '  - {ae_title: MR1, description: "MR, room 2.01"}\ngrading')
-_SOON_S = 40.0
+_SOON_S = 90.0
 
 
 def knows(program: str, module: str) -> None:

@@ -33,7 +33,7 @@ from tests.scenarios.desk import run
 
 __all__ = ["senders_close_their_sockets"]
 
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 _IMAGES = [load(name) for name in ("CT_small.dcm", "MR_small.dcm")]
 _POLICY = """\
 layer: organisation
@@ -83,7 +83,7 @@ class Machine:
                 yield self
             finally:
                 child.terminate()
-                child.wait(30)
+                child.wait(90)
 
     @property
     def ready_file(self) -> Path:

@@ -56,7 +56,7 @@ def told(hospital: Hospital, *command: str) -> dict[str, Any]:
         ended[:] = hospital.person("commands", "--command", issued["command"])
         return bool(ended[0]["state"] != "waiting")
 
-    assert wait_until(has_ended, 40, look_every_s=0.2) is not None
+    assert wait_until(has_ended, 120, look_every_s=0.2) is not None
     return ended[0]
 
 
@@ -80,7 +80,7 @@ def test_a_host_does_what_it_is_told_and_proves_it(hospital: Hospital) -> None:
             closed = agent.listener.port
         after = x509.load_pem_x509_certificate(folder.tls.read_bytes())
         with running(folder, exports) as again:
-            status = wait_until(lambda: hospital.person("status")["hosts"][0]["state"] == "isolated", 30)
+            status = wait_until(lambda: hospital.person("status")["hosts"][0]["state"] == "isolated", 120)
             still_closed = again.listener.port
             rejoined = told(hospital, host, "rejoin")
             assert listening(again)
@@ -127,7 +127,7 @@ def test_with_a_broker_a_host_hears_of_its_command_long_before_it_would_ask(hosp
         folder = hospital.enrol("CT 2")
         with running(folder, exports) as agent:
             assert listening(agent)
-            assert wait_until(lambda: hospital.person("status")["broker"]["state"] == "running", 30) is not None
+            assert wait_until(lambda: hospital.person("status")["broker"]["state"] == "running", 120) is not None
             first = told(hospital, host_of(folder), "diagnostics")
             second = told(hospital, host_of(folder), "diagnostics")
 

@@ -65,7 +65,7 @@ def test_leaves_nothing_running_when_it_is_killed(tmp_path: Path) -> None:
         assert any(line.startswith("  [ ok ]") for line in demo.stdout)
         demo.kill()
 
-    assert wait_until(lambda: left_behind(tmp_path) == [], 30) is not None
+    assert wait_until(lambda: left_behind(tmp_path) == [], 120) is not None
 
 
 def test_refuses_a_folder_that_is_not_empty(tmp_path: Path) -> None:

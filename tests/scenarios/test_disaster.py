@@ -1,7 +1,6 @@
 """The control plane's machine is gone. Another one takes its place, by a backup and two recovery shares."""
 
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import running, send
 from tests.fakes.log import MemoryLog
+from tests.fakes.ports import free_port
 from tests.fakes.postgresql import Server, server
 from tests.scenarios import desk
 
@@ -38,12 +38,6 @@ modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
 grading: {default: restricted}
 timings: {state_every_s: 1, pull_every_s: 1}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -88,7 +82,7 @@ class Site:
             child = children.start(
                 "leadglass-server", "run", *self.here(), *ports, "--no-broker", "--ready-file", str(ready)
             )
-            self.people_url = child.wait_ready(ready)["people_url"]
+            self.people_url = child.wait_ready(ready, 120)["people_url"]
             yield
 
     def person(self, *command: str) -> Any:
@@ -170,12 +164,12 @@ def test_an_image_that_the_vault_lost_is_taken_in_when_it_is_sent_again(site: Si
     with site.centre(), ExitStack() as agents:
         site.publish()
         agent = agents.enter_context(running(site.enrol("CT 1"), MemoryLog()))
-        assert wait_until(partial(_listens, agent), 30) is not None
+        assert wait_until(partial(_listens, agent), 120) is not None
         assert send(agent, FIRST) == 0
-        assert wait_until(lambda: bool(site.objects()), 30) is not None
+        assert wait_until(lambda: bool(site.objects()), 120) is not None
         (lost,) = site.objects()
         (body,) = (site.folder / site.data).rglob(f"{lost}.body")
-        assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 30) is not None
+        assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 120) is not None
         body.unlink()
         # What nobody knows yet: the host has a receipt.
         assert send(agent, FIRST) == 0
@@ -187,9 +181,9 @@ def test_an_image_that_the_vault_lost_is_taken_in_when_it_is_sent_again(site: Si
         )  # fmt: skip
 
         assert "the object store has no body" in refused.err
-        assert wait_until(lambda: any("the host knows: send it again" in gap for gap in site.gaps()), 60) is not None
+        assert wait_until(lambda: any("the host knows: send it again" in gap for gap in site.gaps()), 120) is not None
         assert send(agent, FIRST) == 0
-        assert wait_until(lambda: len(site.objects()) == 2, 60) is not None
+        assert wait_until(lambda: len(site.objects()) == 2, 120) is not None
         (again,) = site.objects() - {lost}
         assert site.opened(again) == FIRST.dataset
         assert not any("the vault lost" in gap for gap in site.gaps())
@@ -199,9 +193,9 @@ def test_the_vault_does_not_start_where_the_disk_of_its_images_is_not_mounted(si
     with site.centre(), ExitStack() as agents:
         site.publish()
         agent = agents.enter_context(running(site.enrol("CT 1"), MemoryLog()))
-        assert wait_until(partial(_listens, agent), 30) is not None
+        assert wait_until(partial(_listens, agent), 120) is not None
         assert send(agent, FIRST) == 0
-        assert wait_until(lambda: bool(site.objects()), 30) is not None
+        assert wait_until(lambda: bool(site.objects()), 120) is not None
     objects, disk = site.folder / site.data / "objects", site.folder / "disk"
     objects.rename(disk)
     objects.mkdir()
@@ -225,9 +219,9 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             one, other = site.enrol("CT 1"), site.enrol("CT 2")
             first, second = (agents.enter_context(running(folder, MemoryLog())) for folder in (one, other))
             for agent in (first, second):
-                assert wait_until(partial(_listens, agent), 30) is not None
+                assert wait_until(partial(_listens, agent), 120) is not None
             assert send(first, FIRST) == send(second, SECOND) == 0
-            assert wait_until(lambda: len(site.objects()) == 2, 30) is not None
+            assert wait_until(lambda: len(site.objects()) == 2, 120) is not None
             before = site.objects()
             assert site.datasets() == sorted_datasets(FIRST, SECOND)
 
@@ -236,12 +230,12 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert "objects  2" in said
             assert "read back" in said
             assert send(first, AFTERWARDS) == 0
-            assert wait_until(lambda: len(site.objects()) == 3, 30) is not None
+            assert wait_until(lambda: len(site.objects()) == 3, 120) is not None
             (lost,) = site.objects() - before
-            assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 30) is not None
+            assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 120) is not None
             late = site.enrol("CT 3")
             third = agents.enter_context(running(late, MemoryLog()))
-            assert wait_until(partial(_listens, third), 30) is not None
+            assert wait_until(partial(_listens, third), 120) is not None
         site.lose_the_machine()
         assert send(second, LATER) == send(third, THIRDS) == 0
 

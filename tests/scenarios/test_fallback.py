@@ -70,7 +70,7 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
             "leadglass-agent", "run", "--data", agent, "--dicom-port", str(port), "--ready-file", str(agent_ready)
         )
         running.wait_ready(agent_ready)
-        assert wait_until(lambda: inside.status()["hosts"][0]["state"] == "capturing", 30) is not None
+        assert wait_until(lambda: inside.status()["hosts"][0]["state"] == "capturing", 120) is not None
         yield Hospital(tmp_path, where["people_url"], running, port, pacs)
 
 
@@ -84,18 +84,18 @@ def send(images: Sequence[Image], folder: Path, port: int, called: str) -> bool:
         files.append(folder / f"{called}-{number}.dcm")
         files[-1].write_bytes(image.part10())
     command = [program, "-aet", "CT1", "-aec", called, "127.0.0.1", str(port), *map(str, files)]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+    return subprocess.run(command, capture_output=True, check=False, timeout=180).returncode == 0
 
 
 def test_images_that_took_the_fallback_while_the_agent_was_dead_are_shown_as_unprotected(hospital: Hospital) -> None:
     before, meanwhile = series_of(DAY, 2), series_of(DAY, 3)
     assert send(before, hospital.folder, hospital.dicom_port, "LEADGLASS")
     assert send(before, hospital.folder, hospital.pacs.dicom_port, "PACS")
-    assert wait_until(lambda: hospital.status()["objects"]["count"] == 2, 30) is not None
+    assert wait_until(lambda: hospital.status()["objects"]["count"] == 2, 120) is not None
     assert hospital.person("coverage", "run", "--day", DAY.isoformat()).exit_code == 0
 
     os.kill(hospital.agent.pid, signal.SIGKILL)
-    assert wait_until(lambda: not hospital.agent.is_running, 20) is not None
+    assert wait_until(lambda: not hospital.agent.is_running, 120) is not None
 
     # The modality sees that we are not there, and what it falls back to takes its images.
     assert not send(meanwhile, hospital.folder, hospital.dicom_port, "LEADGLASS")

@@ -90,7 +90,7 @@ def test_a_tighter_policy_takes_a_plugged_stick_away_without_any_restart(host: S
     programs = (host.guard.pid, host.agent.pid)
 
     host.publish(FOR_A_TIME)
-    host.until_authorized("1-3", "0", within_s=5)
+    host.until_authorized("1-3", "0")
 
     host.until(lambda: bool(host.shown_at("1-3").get("verdict") == "blocked"), "the centre shows it blocked")
     assert host.shown_at("1-3")["enforcement"] == "enforced"
@@ -130,7 +130,7 @@ def taken_over(socket: Path, offers: Sequence[Offer]) -> Any:
     """Do at the guard's socket what an agent does that was taken over, and return what came of it."""
     told = json.dumps([(encode_base64(offer.head), encode_base64(offer.layers[0])) for offer in offers])
     command = [sys.executable, "-m", "tests.scenarios.hostile_agent", "nobody", str(socket)]
-    done = subprocess.run(command, input=told, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, input=told, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -179,13 +179,13 @@ def test_a_guard_whose_child_believes_what_it_is_offered_takes_the_forged_policy
         where = [str(tmp_path / "state"), str(runtime / "guard.sock")]
         with subprocess.Popen([*command, *where], env=bus.environment) as guard:
             try:
-                assert wait_until(lambda: ask(runtime / "guard.sock", GuardClient.hello) is not None, 20) is not None
+                assert wait_until(lambda: ask(runtime / "guard.sock", GuardClient.hello) is not None, 60) is not None
                 bus.plug("1-1")
                 came = taken_over(runtime / "guard.sock", [forged(tmp_path / "forger")])
                 authorized = Path(bus.environment["UMOCKDEV_DIR"], "sys/bus/usb/devices/1-1/authorized")
 
                 assert came == {"judged": [""], "policy": 1000}
-                assert wait_until(lambda: authorized.read_text().strip() == "1", 20) is not None
+                assert wait_until(lambda: authorized.read_text().strip() == "1", 60) is not None
             finally:
                 guard.terminate()
 

@@ -99,7 +99,7 @@ def answered(hospital: Hospital, command: str) -> dict[str, Any]:
         ended[:] = hospital.person("commands", "--command", command)
         return bool(ended[0]["state"] != "waiting")
 
-    assert wait_until(has_ended, 40) is not None
+    assert wait_until(has_ended, 120) is not None
     return ended[0]
 
 
@@ -112,12 +112,12 @@ def test_a_host_moves_and_is_the_same_host_at_its_new_site(hospital: Hospital) -
     folder = enrolled(hospital, "CT 2", "south")
     before = load_config(folder)
     with running(folder) as agents:
-        assert wait_until(lambda: allowed(agents) == {"CT1", "AT_south"}, 40) is not None
+        assert wait_until(lambda: allowed(agents) == {"CT1", "AT_south"}, 120) is not None
         (asked,) = hospital.person("host", "move", "CT 2", "--site", "north")
         result = answered(hospital, asked["command"])
-        assert wait_until(lambda: layers(hospital, folder) == {NORTH: (True, 1)}, 40) is not None
+        assert wait_until(lambda: layers(hospital, folder) == {NORTH: (True, 1)}, 120) is not None
         assert allowed(agents) == {"CT1", "AT_north"}
-        assert wait_until(lambda: shown(hospital, folder)["state"] == "capturing", 40) is not None
+        assert wait_until(lambda: shown(hospital, folder)["state"] == "capturing", 120) is not None
         status = hospital.person("status")
 
     assert (result["state"], result["facts"]) == ("done", {"layers": [NORTH]})

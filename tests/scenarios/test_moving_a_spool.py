@@ -98,7 +98,7 @@ def host_of(folder: AgentFolder) -> str:
 
 
 def listening(running_agent: Agent) -> bool:
-    return wait_until(lambda: running_agent.listener.port is not None, 30) is not None
+    return wait_until(lambda: running_agent.listener.port is not None, 120) is not None
 
 
 def captured_while_the_centre_is_away(hospital: Hospital, images: Sequence[Image]) -> AgentFolder:
@@ -129,13 +129,13 @@ def test_what_a_dead_host_left_behind_opens_at_the_centre_byte_for_byte(hospital
             assert listening(replacement)
             assert send(replacement, ANOTHER) == 0
             # Nobody has said so yet: what was brought waits, and the new host's own image does not wait for it.
-            assert wait_until(lambda: len(hospital.objects()) == 1, 30) is not None
+            assert wait_until(lambda: len(hospital.objects()) == 1, 120) is not None
         (own,) = hospital.objects()
         assert hospital.opened(own) == ANOTHER.dataset
 
         (move,) = hospital.person("spool", "allow", *pair, "--reason", "its power supply burnt out")
         with running(new, MemoryLog()):
-            assert wait_until(lambda: len(hospital.objects()) == 1 + len(IMAGES), 30) is not None
+            assert wait_until(lambda: len(hospital.objects()) == 1 + len(IMAGES), 120) is not None
             assert wait_until(
                 lambda: hospital.person("audit", "verify").get(host_of(old), {"records": 0})["records"] > 5, 30
             )
@@ -162,7 +162,7 @@ def test_what_a_host_captured_opens_at_the_centre_though_its_keys_went_with_its_
         hospital.engineer("rescue", "--data", str(new.path), str(old.path)).succeeded()
         hospital.person("spool", "allow", "--from", source, "--to", host_of(new), "--reason", "its mainboard died")
         with running(new, MemoryLog()):
-            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 30) is not None
+            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 120) is not None
 
         assert {hospital.opened(one) for one in hospital.objects()} == {image.dataset for image in IMAGES}
         assert {verdict["state"] for verdict in hospital.person("audit", "verify").values()} == {"verified"}
@@ -177,10 +177,10 @@ def test_a_host_that_comes_back_from_the_dead_delivers_nothing_twice(hospital: H
         hospital.person("spool", "allow", "--from", host_of(old), "--to", host_of(new), "--reason", "it was off")
         hospital.engineer("import", "--data", str(new.path), str(stick)).succeeded()
         with running(new, MemoryLog()):
-            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 30) is not None
+            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 120) is not None
         point_at(old, new)
         with running(old, MemoryLog()) as revived:
-            assert wait_until(lambda: revived.spool.waiting() == 0 and revived.journal.waiting() == 0, 30) is not None
+            assert wait_until(lambda: revived.spool.waiting() == 0 and revived.journal.waiting() == 0, 120) is not None
 
         assert len(hospital.objects()) == len(IMAGES)
         assert {hospital.opened(one) for one in hospital.objects()} == {image.dataset for image in IMAGES}
@@ -188,7 +188,7 @@ def test_a_host_that_comes_back_from_the_dead_delivers_nothing_twice(hospital: H
         again = hospital.engineer("import", "--data", str(new.path), str(stick)).succeeded()
         assert f"0 of {len(IMAGES)} objects taken in, {len(IMAGES)} here already" in again.out
         with running(new, MemoryLog()) as replacement:
-            assert wait_until(lambda: not list(MovedStore(replacement.database).batches()), 30) is not None
+            assert wait_until(lambda: not list(MovedStore(replacement.database).batches()), 120) is not None
 
 
 def point_at(old: AgentFolder, new: AgentFolder) -> None:

@@ -25,7 +25,7 @@ def ward(tmp_path: Path) -> Iterator[RolloutHospital]:
 def test_a_policy_goes_to_a_canary_then_to_a_site_and_is_taken_back_everywhere(ward: RolloutHospital) -> None:
     ward.person("policy", "layer", "add", "site-north").succeeded()
     ward.publish(_SITE).succeeded()
-    said = ward.publish(SECOND, "--canary", CANARY, "--ring", "site-north", "--soak", "5s").succeeded().out
+    said = ward.publish(SECOND, "--canary", CANARY, "--ring", "site-north", "--soak", "20s").succeeded().out
     assert "policy 2 is published to the first of 3 rings" in said
     ward.person("policy", "rollout", "pause").succeeded()  # so that it stays here for as long as it takes to look
     ward.wait_for((2, 2), (2, 1))

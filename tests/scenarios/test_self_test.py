@@ -147,7 +147,7 @@ def captured(agent: Agent, sop_instance_uid: str) -> ObjectId:
         done = instances and agent.captures.receipts.holds(instances[0].object_id) and not agent.journal.waiting()
         return instances[0].object_id if done else None
 
-    object_id = Patience(30).until(delivered)
+    object_id = Patience(120).until(delivered)
     assert object_id is not None
     return object_id
 

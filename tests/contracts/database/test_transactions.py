@@ -214,7 +214,7 @@ def test_who_is_done_is_answered_while_the_next_commit_is_under_way(database: se
     group, answered, all_answered = gathering(database), list[int](), threading.Event()
 
     def see(_session: Session) -> bool:
-        in_time = all_answered.wait(10)
+        in_time = all_answered.wait(60)
         all_answered.set()
         return in_time
 

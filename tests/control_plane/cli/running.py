@@ -28,7 +28,7 @@ def command(*arguments: str | Path, typing: bool = False) -> "subprocess.Popen[s
 
 def run_apart(*arguments: str | Path) -> tuple[int, str, str]:
     process = command(*arguments)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=180)
     assert "Traceback" not in errors
     return process.returncode, out, errors
 
@@ -95,5 +95,5 @@ def running(folder: Path) -> Iterator[Running]:
     assert process.stdout is not None
     yield centre
     process.send_signal(signal.SIGINT)
-    assert (process.wait(timeout=60), process.stdout.read()) == (0, "")
+    assert (process.wait(timeout=180), process.stdout.read()) == (0, "")
     process.communicate()

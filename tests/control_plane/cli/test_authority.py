@@ -64,7 +64,7 @@ def test_signing_asks_first(centre: Path, tmp_path: Path, answer: str, code: int
     key = centre / "handover" / ROOT_KEY
     command = ("authority", "sign", str(request), "--key", str(key), "--out", str(signed))
     program = [sys.executable, "-m", "control_plane", *command]
-    done = subprocess.run(program, input=f"{answer}\n", capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(program, input=f"{answer}\n", capture_output=True, text=True, check=False, timeout=180)
 
     assert (done.returncode, signed.exists()) == (code, answer == "yes")
 

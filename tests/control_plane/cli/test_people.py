@@ -37,7 +37,7 @@ def set_up_phone(who: tuple[str | Path, ...]) -> list[str]:
     process.stdin.flush()
     process.stdout.readline()
     seed = parse_qs(urlsplit(process.stdout.readline().strip()).query)["secret"][0]
-    out, errors = process.communicate(f"{pyotp.TOTP(seed).at(SystemClock().now())}\n", timeout=60)
+    out, errors = process.communicate(f"{pyotp.TOTP(seed).at(SystemClock().now())}\n", timeout=180)
     assert process.returncode == 0, errors
     return re.findall(r"(?:[0-9A-Z]{4}-){3}[0-9A-Z]{4}", out)
 
@@ -63,7 +63,7 @@ def test_once_an_administrator_has_a_phone_no_start_makes_a_link(tmp_path: Path)
     assert again.stdout is not None
     first = again.stdout.readline()
     again.terminate()
-    again.communicate(timeout=60)
+    again.communicate(timeout=180)
     assert re.search(r"sign in at http://127\.0\.0\.1:\d+/sign-in\)$", first.strip())
     assert json.loads(ready.read_text())["sign_in_url"] is None
 

@@ -265,7 +265,7 @@ def at_a_terminal(environment: dict[str, str], pin: str, *arguments: str | Path)
             shown += piece
         else:
             os.write(ours, f"{pin}\n".encode())
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
     return process.returncode, out, shown.decode()
 
 

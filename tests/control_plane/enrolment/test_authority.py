@@ -56,7 +56,7 @@ def openssl(tmp_path: Path) -> OpenSsl:
         untrusted = ("-untrusted", tmp_path / "between") if between else ()
         command = [program, "verify", "-x509_strict", "-no-CApath", "-no-CAstore", "-CAfile", tmp_path / "roots"]
         command += [*untrusted, *more, tmp_path / "leaf"]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=120)
         return "OK" if done.returncode == 0 else done.stderr
 
     return verify

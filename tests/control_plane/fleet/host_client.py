@@ -15,7 +15,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from shared.fleet.mqtt_version import MqttVersion
 from tests.control_plane.fleet.pki import Identity
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 _LOOK_S = 0.05
 
 

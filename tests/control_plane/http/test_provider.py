@@ -1,7 +1,6 @@
 """Signing in by a provider that is not ours: oidc-provider-mock, in a process of its own."""
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from shared.clock import SystemClock
 from tests.control_plane.http.conftest import Answer
 from tests.control_plane.http.test_signing_in import FORM, Centre, centre, cookie_of, hidden
+from tests.fakes.ports import free_port
 
 __all__ = ["centre"]
 SUBJECT = "248289761001"
@@ -20,8 +20,7 @@ SUBJECT = "248289761001"
 
 @pytest.fixture
 def provider() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     claims = json.dumps({"sub": SUBJECT, "email": "ada@hospital.example", "amr": ["mfa"]})
     program = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--user-claims", claims]
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -35,7 +34,7 @@ def provider() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
 
 def consented(url: str) -> str:

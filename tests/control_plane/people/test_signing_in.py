@@ -253,16 +253,16 @@ def test_a_flood_of_strangers_keeps_nobody_out_whom_we_know_and_holds_no_thread(
     with ThreadPoolExecutor(3) as pool:
         flood = [pool.submit(bench.signing_in.begin, f"person {n}", PASSWORD, HERE) for n in range(2)]
         for _ in flood:
-            assert slow.entered.acquire(timeout=60)
+            assert slow.entered.acquire(timeout=180)
         with pytest.raises(PasswordsBusy):
             bench.signing_in.begin("person 3", PASSWORD, HERE)
         with pytest.raises(PasswordsBusy):
             bench.signing_in.new_credential_token("ada", PASSWORD, phone.code(), ELSEWHERE)
         ours = pool.submit(bench.signing_in.begin, "ada", PASSWORD, HERE, known)
-        assert slow.entered.acquire(timeout=60)
+        assert slow.entered.acquire(timeout=180)
         slow.go_on.set()
-        bench.signing_in.finish(ours.result(timeout=60).secret, Shown(phone.code()), HERE, known)
-        assert all(one.result(timeout=60).secret for one in flood)
+        bench.signing_in.finish(ours.result(timeout=180).secret, Shown(phone.code()), HERE, known)
+        assert all(one.result(timeout=180).secret for one in flood)
     bench.signing_in.begin("person 3", PASSWORD, HERE)  # control: there is room again
 
 

@@ -40,6 +40,7 @@ from shared.sealing.index import IndexMismatch
 from shared.sealing.open import ObjectAltered
 from shared.sealing.record import CaptureRecord, record_digest, sign_record, verify_record
 from shared.signing import WrongSigner
+from tests.contracts.database.together import await_waiting
 from tests.control_plane.vault.bench import ENTRY, GRADE, NOTHING_READ, ROOT, Bench, HostBench, SealedImage, new_signer
 from tests.control_plane.vault.tmpfs import small_filesystem
 
@@ -252,25 +253,26 @@ class GatheredUploads:
     def __init__(self, bench: Bench, images: Sequence[SealedImage]) -> None:
         self._bench, self._images = bench, images
         self._begun, self._may_end = threading.Event(), threading.Event()
-        self._came = threading.Barrier(len(images) + 1, timeout=30)
+        self._came = threading.Barrier(len(images) + 1, timeout=60)
         self._pool = ThreadPoolExecutor(len(images) + 1)
         self.done = list[Future[bytes]]()
 
     def __enter__(self) -> "GatheredUploads":
         self._pool.submit(self._bench.journal.commits.run, lambda _session: self._goes_on())
-        self._begun.wait(30)
+        assert self._begun.wait(60)
         intake = self._bench.intake_with(ways_out=self)
         self.done += [self._pool.submit(self._bench.receive, image, intake=intake) for image in self._images]
         self._came.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
+        await_waiting(self._bench.journal.commits, len(self._images))
         self._may_end.set()
         self._pool.shutdown()
 
     def _goes_on(self) -> None:
         self._begun.set()
-        self._may_end.wait(30)
+        self._may_end.wait(120)
 
     def owed(self, record: CaptureRecord) -> tuple[str, ...]:
         self._came.wait()
@@ -287,7 +289,7 @@ class MeetingStore:
     """Lets uploads into the store only when all of them have come so far."""
 
     def __init__(self, store: ObjectStore, parties: int) -> None:
-        self._store, self._meeting = store, threading.Barrier(parties, timeout=30)
+        self._store, self._meeting = store, threading.Barrier(parties, timeout=60)
         self.open, self.replace = store.open, store.replace
 
     def put(self, object_id: ObjectId, body: Readable) -> None:

@@ -18,7 +18,7 @@ from selenium.webdriver.common.virtual_authenticator import Credential, VirtualA
 from selenium.webdriver.support.wait import WebDriverWait
 
 WIDTH = 400
-PATIENCE_S = 20
+PATIENCE_S = 60
 _REFUSED = re.compile(r"Failed to load resource: the server responded with a status of 40[13]\b")
 _FLAGS = (
     "--headless=new", "--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",

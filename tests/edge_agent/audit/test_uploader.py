@@ -31,7 +31,7 @@ def host(enrolled: AgentFolder, tmp_path: Path) -> Host:
 @pytest.fixture
 def upload(host: Host, enrolled: AgentFolder) -> Iterator[AuditUploader]:
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     yield AuditUploader(door, host_id=host.host_id, journal=host.journal, signer=host.signer, log=host.log, bell=Bell())
     door.close()
 
@@ -47,7 +47,7 @@ def test_records_travel_packed_to_a_centre_that_reads_that_and_as_json_to_anothe
             sent.append(body)
             return super().post(path, body, content_type)
 
-    door = Door(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = Door(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     named = {MEMBER} if reads else set[str]()
     upload = AuditUploader(
         door, host_id=host.host_id, journal=host.journal, signer=host.signer, log=host.log, bell=Bell(),

@@ -87,7 +87,7 @@ def test_the_same_data_set_at_the_same_time_waits_for_the_first(world: World) ->
     with world.database.transaction() as connection:
         world.instances.add(connection, UID, Instance(first.object_id, SAME, "1.2"))
     world.claims.end(first)
-    second.join(10)
+    second.join(60)
 
     assert found == [Repeated(first.object_id)]
 
@@ -99,7 +99,7 @@ def test_where_the_first_was_given_up_the_second_is_kept(world: World) -> None:
     second = threading.Thread(target=lambda: found.append(world.claim()))
     second.start()
     world.claims.end(first)
-    second.join(10)
+    second.join(60)
 
     assert isinstance(found[0], Claim)
 

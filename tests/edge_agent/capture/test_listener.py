@@ -21,6 +21,7 @@ from shared.dicom.dimse import Status
 from tests.edge_agent.capture.images import NAMES, Image, load
 from tests.fakes.centre import open_object
 from tests.fakes.host import Host
+from tests.fakes.ports import free_port
 from tests.threads import in_thread
 
 
@@ -48,7 +49,7 @@ def listening(host: Host) -> Iterator[DicomListener]:
     ready = threading.Event()
     listener = listener_of(host, ready)
     with in_thread(listener, listener.bell.ring):
-        assert ready.wait(10)
+        assert ready.wait(30)
         yield listener
 
 
@@ -210,19 +211,17 @@ def test_an_error_nobody_foresaw_refuses_the_image_and_quotes_nothing(tmp_path: 
 
 def test_without_a_policy_the_port_stays_closed_until_there_is_one(tmp_path: Path) -> None:
     host = Host(tmp_path / "new")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    ready = threading.Event()
+    port, ready = free_port(), threading.Event()
     listener = listener_of(host, ready)
     listener._address = Address("127.0.0.1", port, "LEADGLASS")
     with in_thread(listener, listener.bell.ring):
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=2)
+            socket.create_connection(("127.0.0.1", port), timeout=20)
 
         host.put_in_force()
         listener.bell.ring()
-        assert ready.wait(10)
-        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        assert ready.wait(30)
+        socket.create_connection(("127.0.0.1", port), timeout=20).close()
 
 
 @pytest.mark.parametrize(
@@ -231,7 +230,7 @@ def test_without_a_policy_the_port_stays_closed_until_there_is_one(tmp_path: Pat
 def test_noise_on_the_port_harms_nobody(host: Host, noise: bytes) -> None:
     with listening(host) as listener:
         assert listener.port is not None
-        with socket.create_connection(("127.0.0.1", listener.port), timeout=5) as peer:
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=20) as peer:
             peer.sendall(noise)
         association = associate(listener, "CT1")
         established = association.is_established

@@ -71,14 +71,14 @@ def pixels(image: Image) -> bytes:
 
 def test_echoscu_is_answered(host: Host) -> None:
     with listening(host) as listener:
-        assert peer("echoscu", listener).wait(20) == 0
+        assert peer("echoscu", listener).wait(120) == 0
 
 
 @pytest.mark.parametrize("name, proposal", SYNTAXES.items())
 def test_storescu_s_transfer_syntaxes_are_kept(host: Host, name: str, proposal: str) -> None:
     image = load(name)
     with listening(host) as listener:
-        assert peer("storescu", listener, proposal, str(image.path)).wait(20) == 0
+        assert peer("storescu", listener, proposal, str(image.path)).wait(120) == 0
 
     ((transfer_syntax, dataset),) = opened(host)
     assert transfer_syntax == image.transfer_syntax
@@ -91,7 +91,7 @@ def test_dcmsend_sends_a_folder_of_everything(host: Host, tmp_path: Path) -> Non
         shutil.copy(image.path, tmp_path / image.name)
     with listening(host) as listener:
         files = [str(tmp_path / image.name) for image in images]
-        assert peer("dcmsend", listener, "--decompress-never", "--no-uid-checks", *files).wait(60) == 0
+        assert peer("dcmsend", listener, "--decompress-never", "--no-uid-checks", *files).wait(120) == 0
 
     found = Counter(syntax for syntax, _ in opened(host))
     # Of the uncompressed ones dcmsend uses the first that was accepted.
@@ -145,7 +145,7 @@ def test_every_file_that_ships_with_pydicom_is_kept_as_storescu_sends_it(host: H
     (tmp_path / "profile.cfg").write_text(profile(sent))
     with listening(host) as listener:
         files = [str(image.path) for image in sent]
-        assert peer("storescu", listener, "-xf", str(tmp_path / "profile.cfg"), "Each", *files).wait(60) == 0
+        assert peer("storescu", listener, "-xf", str(tmp_path / "profile.cfg"), "Each", *files).wait(120) == 0
 
     outcomes = [event for event in host.events() if event is not Event.IMAGE_CONFLICTS]
     assert set(outcomes) <= {Event.IMAGE_CAPTURED, Event.IMAGE_REPEATED}
@@ -168,7 +168,7 @@ def test_four_associations_at_once_lose_nothing_and_mix_nothing_up(host: Host) -
             peer("storescu", listener, *REPEATED, "--invent-instance", "--max-pdu", str(4096 << n), str(image.path))
             for n in range(4)
         ]
-        assert [sender.wait(60) for sender in senders] == [0] * 4
+        assert [sender.wait(120) for sender in senders] == [0] * 4
 
     found = [dataset for _, dataset in opened(host)]
     assert len(set(found)) == 100
@@ -180,7 +180,7 @@ def test_the_same_image_on_four_associations_at_once_is_kept_once(host: Host) ->
     image = load("MR_small.dcm")
     with listening(host) as listener:
         senders = [peer("storescu", listener, *REPEATED, str(image.path)) for _ in range(4)]
-        assert [sender.wait(60) for sender in senders] == [0] * 4
+        assert [sender.wait(120) for sender in senders] == [0] * 4
 
     assert len(opened(host)) == 1
     assert Counter(host.events()) == {Event.IMAGE_CAPTURED: 1, Event.IMAGE_REPEATED: 99}

@@ -538,11 +538,11 @@ def captured_behind_one_that_is_being_written(host: Host) -> ObjectId:
 
     thread = threading.Thread(target=write)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     behind = unregistered(host, b"small", "1.2.9")
     started_again(host)
     never.set()
-    thread.join(10)
+    thread.join(60)
     return behind
 
 

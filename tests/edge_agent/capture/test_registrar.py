@@ -112,7 +112,7 @@ def test_who_sends_faster_than_is_registered_waits_so_that_memory_does_not_grow(
     third.join(0.5)
     waited = third.is_alive()
     with in_thread(registrar, registrar.bell.ring):
-        third.join(10)
+        third.join(60)
 
     assert (waited, third.is_alive(), host.spool.waiting()) == (True, False, 3)
 

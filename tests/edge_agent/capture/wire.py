@@ -79,7 +79,7 @@ class Peer:
     """A modality's end of a connection, at the level of PDUs."""
 
     def __init__(self, port: int, calling: str = "CT1", *, associate: bool = True, source: str = "127.0.0.1") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(source, 0))
         if not associate:
             return
         try:

@@ -25,7 +25,7 @@ def world(tmp_path: Path) -> World:
     return World(Host(tmp_path / "host"))
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -180,12 +180,12 @@ def test_a_modality_that_is_away_or_refuses_is_tried_again_without_end(world: Wo
         ask(association, CT)
     failures = []
     for _ in range(3):
+        world.reporter._not_before_s.clear()  # as it ran it may have tried once by itself
         world.reporter.judge()
         world.reporter.bring()
         until(world.reporter._couriers["CT1"].is_back.is_set)
         world.reporter.bring()
         failures.append(world.reporter._failures["CT1"])
-        world.reporter._not_before_s.clear()
 
     assert failures == sorted(failures)
     assert failures[-1] >= 3

@@ -116,7 +116,7 @@ class World:
             patience=self.host.patience,
         )
         with in_thread(self.reporter, self.reporter.bell.ring), in_thread(listener, listener.bell.ring):
-            assert ready.wait(10)
+            assert ready.wait(30)
             yield listener
 
     def captured(self, *images: Image) -> list[ObjectId]:

@@ -31,7 +31,7 @@ class Hearing:
         doors = load_identity(enrolled).config.doors
         context = verified_context(enrolled.ca, enrolled.tls)
         self.door = HttpsDoor(
-            doors.host, doors.https_port, context, timeout_s=5, on_answer=lambda _, answer: self.losses.heard(answer)
+            doors.host, doors.https_port, context, timeout_s=30, on_answer=lambda _, answer: self.losses.heard(answer)
         )
         self.deliver: DeliveryUploader = uploader(host, self.door, lost=self.losses.take_without_receipt)
 

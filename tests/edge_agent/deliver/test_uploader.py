@@ -45,7 +45,7 @@ def host(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Host:
 @pytest.fixture
 def door(enrolled: AgentFolder) -> Iterator[HttpsDoor]:
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     yield door
     door.close()
 
@@ -450,7 +450,7 @@ def test_a_certificate_of_the_right_ca_for_another_name_is_not_talked_to(
     other = Centre(tmp_path / "other", authority=centre.authority, names_itself=False)
     other.start()
     port = other.host_door.server_address[1]
-    door = HttpsDoor("127.0.0.1", port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor("127.0.0.1", port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     try:
         with pytest.raises(DoorUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
             door.get("/api/v1/policy/head")

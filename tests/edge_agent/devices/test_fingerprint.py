@@ -143,6 +143,6 @@ def test_control_a_byte_more_or_less_is_another_fingerprint() -> None:
 def usbguard_over(*arguments: str) -> str:
     """Run `usbguard generate-policy -p` over a tree that umockdev lays out, in a process of its own."""
     command = ["umockdev-wrapper", sys.executable, "-m", "tests.edge_agent.devices.usbguard", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env={**os.environ})
     assert done.returncode == 0, done.stderr
     return done.stdout

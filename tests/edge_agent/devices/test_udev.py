@@ -23,7 +23,7 @@ needs_kernel = pytest.mark.skipif(not os.access(NULL, os.W_OK), reason="takes ro
 
 def replayed(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["umockdev-wrapper", sys.executable, "-m", "tests.edge_agent.devices.replay", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 def replay(scenario: str) -> list[KernelEvent | Missed]:

@@ -25,7 +25,7 @@ def main() -> None:
         case other:
             raise SystemExit(f"not understood: {other}")
     command = ["usbguard", "generate-policy", "-p"]
-    done = subprocess.run(command, env=bed.child, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, env=bed.child, capture_output=True, text=True, check=True, timeout=120)
     print(done.stdout.strip())
 
 

@@ -29,7 +29,7 @@ def renewal(enrolled: AgentFolder, clock: FakeClock) -> Iterator[CertificateRene
     identity = load_identity(enrolled)
     context = verified_context(enrolled.ca, enrolled.tls)
 
-    door = HttpsDoor(identity.config.doors.host, identity.config.doors.https_port, context, timeout_s=5)
+    door = HttpsDoor(identity.config.doors.host, identity.config.doors.https_port, context, timeout_s=30)
     yield CertificateRenewal(
         door,
         enrolled,

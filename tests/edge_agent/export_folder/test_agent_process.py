@@ -75,7 +75,7 @@ def test_from_the_folder_to_the_vault_over_a_kill_and_then_deleted(
         centre.wait_for(lambda: released(centre) == len(IMAGES), 60)
         centre.wait_for(lambda: any(state.capture.folders for state in centre.states), 30)
         os.kill(agent.pid, signal.SIGTERM)
-        assert agent.wait(20) == 0
+        assert agent.wait(60) == 0
 
     assert [path.name for path in export.rglob("*") if path.is_file()] == ["DOE^JANE.txt"]
     main(["status", "--data", str(enrolled.path), "--json"])

@@ -341,7 +341,7 @@ class Steps:
 
     def until(self, condition: Callable[[], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(condition, 20)
+            assert self._changed.wait_for(condition, 60)
 
 
 def test_the_part_wakes_for_a_file_for_a_receipt_and_for_the_end(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_a_part_at_rest_is_not_woken_by_itself(tmp_path: Path) -> None:
 
     watched.watcher._bell.wait = waited  # type: ignore[method-assign]
     with in_thread(watched.watcher, watched.watcher.bell.ring):
-        assert resting.wait(20)
+        assert resting.wait(60)
         before = steps.taken
         # Rung once, it looks once and rests again.
         resting.clear()

@@ -39,7 +39,7 @@ def host(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Host:
 @pytest.fixture
 def door(enrolled: AgentFolder) -> Iterator[HttpsDoor]:
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     yield door
     door.close()
 

@@ -116,7 +116,7 @@ def test_the_evidence_key_is_certified_anew_and_stays_where_it_is(
     before, key = file.read_bytes(), identity.keys.file(KeyName.EVIDENCE).read_bytes()
     clock = FakeClock(identity.tls_certificate.not_valid_before_utc + timedelta(days=5))
     with in_memory(identity.tls) as tls:
-        door = HttpsDoor("127.0.0.1", identity.config.doors.https_port, verified_context(in_tpm.ca, tls), timeout_s=5)
+        door = HttpsDoor("127.0.0.1", identity.config.doors.https_port, verified_context(in_tpm.ca, tls), timeout_s=30)
     renewal = EvidenceRenewal(
         door, in_tpm, identity.config.host_id, key=lambda: evidence_key(identity.keys), trust=lambda: identity.trust,
         clock=clock, log=MemoryLog(),
@@ -138,7 +138,7 @@ def test_a_tpm_that_does_not_answer_keeps_the_old_certificate_and_asks_the_centr
     gone = type(identity.keys)(in_tpm.identity, TpmVault("device:/dev/no-such-tpm"))
     doors = identity.config.doors
     with in_memory(identity.tls) as file:
-        door = HttpsDoor(doors.host, doors.https_port, verified_context(in_tpm.ca, file), timeout_s=5)
+        door = HttpsDoor(doors.host, doors.https_port, verified_context(in_tpm.ca, file), timeout_s=30)
     renewal = CertificateRenewal(
         door,
         in_tpm,

@@ -256,9 +256,9 @@ def test_ten_thousand_connections_are_judged_at_once() -> None:
     processes = tuple(Process(n, f"worker-{n}", f"/opt/{n}") for n in range(100, 1100))
     seen = replace(SEEN, connections=many, processes=(*SEEN.processes, *processes))
 
-    began = time.perf_counter()
+    began = time.process_time()
     told = found(seen)["modality-peers"]
-    took_s = time.perf_counter() - began
+    took_s = time.process_time() - began
 
     assert told[0].state is FOUND
     assert took_s < 5

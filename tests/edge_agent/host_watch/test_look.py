@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -97,6 +96,12 @@ def looked(policy: WatchPolicy, *arguments: str) -> tuple[Finding, ...]:
     return answer.parse(done.stdout)
 
 
+def computed_s() -> float:
+    """Return for how long the children that have ended computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def of(check: str, findings: tuple[Finding, ...]) -> list[tuple[FindingState, str]]:
     return [(finding.state, finding.detail) for finding in findings if finding.check == check]
 
@@ -140,9 +145,9 @@ def test_ten_thousand_connections_are_seen_and_judged() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (many + 100, hard))
     try:
         with talking(many) as (pid, port):
-            began = time.monotonic()
+            before_s = computed_s()
             found = of("modality-peers", looked(peers()))
-            took_s = time.monotonic() - began
+            took_s = computed_s() - before_s
             fine = of("modality-peers", looked(peers(AllowedPeer("127.0.0.0/8", port))))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -314,7 +314,7 @@ class World:
 
     def wait_for(self, holds: Callable[[], bool]) -> None:
         with self.changed:
-            assert self.changed.wait_for(holds, 20)
+            assert self.changed.wait_for(holds, 60)
 
 
 def test_a_guard_that_is_not_there_is_no_guard_until_it_comes_and_again_when_it_goes(

@@ -66,7 +66,7 @@ def moving(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Iterator[Mo
     old.export(tmp_path / "stick")
     new.take_in(tmp_path / "stick").verify_whole()
     moved, now, spread = new.moved, [0.0], [1.0]
-    delivery_door, audit_door = (HttpsDoor(doors.host, doors.https_port, context, timeout_s=5) for _ in range(2))
+    delivery_door, audit_door = (HttpsDoor(doors.host, doors.https_port, context, timeout_s=30) for _ in range(2))
     delivery = DeliveryUploader(
         delivery_door, host_id=host.host_id, spool=host.spool, journal=host.journal, database=host.database,
         receipts=host.captures.receipts, policy=host.store.in_force, log=host.log, bell=Bell(), brought=moved,

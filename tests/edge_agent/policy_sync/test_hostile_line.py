@@ -106,7 +106,7 @@ def test_a_host_whose_broker_floods_it_with_replays_and_forgeries_converges_with
 
     doors = load_identity(enrolled).config.doors
     context = verified_context(enrolled.ca, enrolled.tls)
-    with closing(FloodedDoor(doors.host, doors.https_port, context, timeout_s=5).flooded_by(flood)) as door:
+    with closing(FloodedDoor(doors.host, doors.https_port, context, timeout_s=30).flooded_by(flood)) as door:
         PolicyPull(door, LAYERS, bench.updater).pull()
 
     assert len(flooded) == len(LAYERS) + 1

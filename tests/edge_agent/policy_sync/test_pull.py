@@ -39,7 +39,7 @@ def updater(host: Host, centre: Centre) -> PolicyUpdater:
 @pytest.fixture
 def puller(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPuller]:
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     yield PolicyPuller(door, (ORGANISATION,), updater, policy=host.store.in_force, log=host.log, bell=Bell())
     door.close()
 
@@ -68,7 +68,7 @@ def test_what_is_published_comes_in_force(centre: Centre, host: Host, puller: Po
 @pytest.fixture
 def pull(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPull]:
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     yield PolicyPull(door, (ORGANISATION,), updater)
     door.close()
 
@@ -166,7 +166,7 @@ def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
     hints = Hints(on_lost=bell.ring)
     hints.subscribed()
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     puller = PolicyPuller(
         door, (ORGANISATION,), updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
         spread=lambda: 0.0,
@@ -185,7 +185,7 @@ def test_a_first_policy_that_no_broker_told_of_shows_a_silent_one(
     hints = Hints()
     hints.subscribed()
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     puller = PolicyPuller(
         door, (ORGANISATION,), updater, policy=host.store.in_force, log=host.log, bell=Bell(), hints=hints
     )
@@ -209,7 +209,7 @@ def layered(tmp_path: Path) -> LayeredBench:
 @pytest.fixture
 def pull_of_layers(layered: LayeredBench, enrolled: AgentFolder) -> Iterator[PolicyPull]:
     doors = load_identity(enrolled).config.doors
-    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
     yield PolicyPull(door, LAYERS, layered.updater)
     door.close()
 

@@ -41,7 +41,7 @@ class Moving:
         )  # fmt: skip
         self.folder.config.write_bytes(config.encode())
         self.before = config
-        self.door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+        self.door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=30)
         self.serve()
 
     def serve(self) -> None:

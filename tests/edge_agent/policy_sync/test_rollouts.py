@@ -387,7 +387,7 @@ def test_an_agent_that_is_killed_between_keeping_and_switching_has_one_whole_set
     tmp_path: Path, where: str, comes_back_with: int
 ) -> None:
     folder = tmp_path / "host"
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), where], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), where], check=False, timeout=180)
     assert done.returncode == -signal.SIGKILL
 
     host = Host(folder, layers=LAYERS)

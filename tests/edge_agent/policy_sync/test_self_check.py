@@ -141,7 +141,7 @@ def killed_at(folder: Path) -> None:
 
 
 def test_an_agent_that_is_killed_while_it_tries_a_policy_starts_with_the_one_before(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "host")], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "host")], check=False, timeout=180)
     assert done.returncode == -signal.SIGKILL
 
     host = Host(tmp_path / "host")

@@ -35,9 +35,9 @@ def test_a_technician_is_led_from_the_ticket_to_the_report(bench: Bench, tmp_pat
         with InTerminal(command(bench, node)) as terminal:
             terminal.until("Leadglass wipe - Tickets")
             terminal.press("1")
-            assert "Bea, Cai" in terminal.until("Approved by")
+            terminal.until(lambda shown: "Approved by" in shown and "Bea, Cai" in shown)
             terminal.press(ENTER)
-            assert serial in terminal.until("THIS IS THE DRIVE OF THE TICKET")
+            terminal.until(lambda shown: "THIS IS THE DRIVE OF THE TICKET" in shown and serial in shown)
             terminal.press(ENTER)
             terminal.until("Type the last 4 characters")
             terminal.press("xxxx" + ENTER)

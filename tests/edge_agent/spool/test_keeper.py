@@ -31,7 +31,7 @@ class Looked:
 
     def wait_for(self, times: int) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self.times >= times, 20)
+            assert self._changed.wait_for(lambda: self.times >= times, 60)
 
 
 def spares(folder: Path) -> int:

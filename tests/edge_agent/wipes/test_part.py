@@ -267,5 +267,7 @@ def test_an_agent_brings_a_ticket_to_its_folder_and_a_note_of_root_to_the_centre
         (out / note(1, NoteEvent.STARTED).file_name).write_bytes(note(1, NoteEvent.STARTED).encode())
         centre.wait_for(lambda: len(centre.wipes_told) == 1)
         assert agent.journal.count(Event.WIPE_STARTED) == 1
+        ticket = enrolled.path / "wipe-tickets" / f"{TICKET.ticket_id}.ticket"
+        centre.wait_for(ticket.exists)
 
-    assert (enrolled.path / "wipe-tickets" / f"{TICKET.ticket_id}.ticket").read_bytes() == ENVELOPES[0]
+    assert ticket.read_bytes() == ENVELOPES[0]

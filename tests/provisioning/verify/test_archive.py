@@ -322,5 +322,5 @@ def test_an_implementation_that_is_not_ours_proves_every_record_and_the_kept_che
 
 
 def judged_by_others(foreign: Path, vkey: str, archive: Path) -> str | None:
-    done = subprocess.run([foreign, vkey, archive], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([foreign, vkey, archive], capture_output=True, text=True, timeout=180, check=False)
     return done.stdout if done.returncode == 0 else None

@@ -113,7 +113,7 @@ class Engineer:
             settings = self.root / "etc/leadglass/agent.toml"
             agent = children.start("leadglass-agent", "run", "--config", str(settings), "--data",
                                    str(self.identity.path), "--ready-file", str(ready))  # fmt: skip
-            agent.wait_ready(ready)
+            agent.wait_ready(ready, 120)
             yield
 
     def record(self) -> VisitRecord:

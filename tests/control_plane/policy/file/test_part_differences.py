@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -176,10 +176,10 @@ def test_beside_many_types_a_thousand_exceptions_that_say_the_same_are_judged_on
     hosts = "".join(f"  host-{number:032x}: {lax}\n" for number in range(1000))
     types = [published(STRICT_MG.replace("modality-mg", f"modality-t{number}")) for number in range(20)]
 
-    began = perf_counter()
+    began = process_time()
     told = part_differences(ORGANISATION, None, parse(f"layer: site-north\nhosts:\n{hosts}"), types)
     assert len(told) == 1000
-    assert perf_counter() - began < 10
+    assert process_time() - began < 10
 
 
 def test_a_thousand_exceptions_that_say_the_same_are_each_told() -> None:

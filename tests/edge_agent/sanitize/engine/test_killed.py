@@ -1,10 +1,12 @@
 """Wipes in processes of their own, several drives at once, killed at random and begun again."""
 
 import json
+import os
 import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,19 @@ SIZE = 24 * MIB + 512
 
 def begun(node: Path, state: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.edge_agent.sanitize.engine.wiping", str(node), str(state), str(4 * MIB)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def killed_at(node: Path, state: Path, chunks: int) -> None:
     """Begin, or go on, and kill it once it said that it wrote so many chunks, or ended."""
     with begun(node, state) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
-        for _ in range(chunks):
-            if not process.stdout.readline():
-                break
+        with suppress(BrokenPipeError):
+            for _ in range(chunks - 1):
+                process.stdout.readline()
+                os.write(process.stdin.fileno(), b"\n")
+        process.stdout.readline()
         process.kill()
 
 

@@ -2,7 +2,8 @@
 
     python -m tests.edge_agent.sanitize.engine.wiping NODE STATE FLUSH_BYTES
 
-It says each chunk that is written as a line, and at last what came of it.
+It says each chunk that is written as a line, and goes on once it has read a line or there is none to come. At last it
+says what came of it.
 """
 
 import json
@@ -28,6 +29,7 @@ class Told(Watched):
     def at(self, done: int, total: int) -> None:
         super().at(done, total)
         print("written", done, flush=True)
+        sys.stdin.readline()
 
 
 class Kept:

@@ -135,7 +135,7 @@ def test_unmodified_nvme_cli_is_not_believed_where_the_device_did_not_do_it(mode
 def stood_in(mode: str) -> dict[str, Any]:
     run = subprocess.run(
         ["umockdev-wrapper", sys.executable, str(STAND_IN), mode],
-        capture_output=True, text=True, timeout=60, check=False, env=dict(os.environ, PYTHONPATH=str(Path.cwd())),
+        capture_output=True, text=True, timeout=180, check=False, env=dict(os.environ, PYTHONPATH=str(Path.cwd())),
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     answer: dict[str, Any] = json.loads(run.stdout)
