@@ -254,9 +254,11 @@ class DicomListener:
             is_in = self._crowd.associate(association, bound=bound)
             if is_in:
                 self._let_in[association] = _LetIn(calling, address, certificate_sha256)
-        if is_in:
-            self._pipeline.examination.association()
-        return None if is_in else LOCAL_LIMIT
+        if not is_in:
+            self._suspect(address, Reason.NO_ROOM, calling)
+            return LOCAL_LIMIT
+        self._pipeline.examination.association()
+        return None
 
     def _dismiss(self) -> None:
         """Dismiss whoever was let in and would not be now."""

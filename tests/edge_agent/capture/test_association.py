@@ -246,7 +246,7 @@ def test_a_full_disk_is_answered_after_the_rest_of_the_image_went_by(host: Host)
     assert host.events() == [Event.IMAGE_REFUSED, Event.IMAGE_CAPTURED]
 
 
-def test_more_associations_than_are_served_are_turned_away_for_now(host: Host) -> None:
+def test_more_associations_than_are_served_are_turned_away_for_now_and_that_is_recorded(host: Host) -> None:
     with serving(host) as listener:
         peers = [peer_of(listener) for _ in range(Limits.associations_of_one)]
         late = peer_of(listener, associate=False)
@@ -257,6 +257,8 @@ def test_more_associations_than_are_served_are_turned_away_for_now(host: Host) -
         until(lambda: not listener._connections)
 
     assert answer == (3, bytes((0, 2, 3, 2)))
+    (record,) = host.records()
+    assert (record.event, record.who[0].name) == (Event.INTERCEPTION_ATTEMPTED, "CT1")
 
 
 def test_connections_that_ask_for_nothing_are_bounded_and_dropped(host: Host) -> None:
