@@ -57,7 +57,7 @@ def gaps(status: CoverageStatus) -> Iterator[str]:
         about = f"coverage of {one.modality} on {one.day}"
         if one.unprotected:
             kind = ", or are of another device of the kind" if one.by_modality_only else ""
-            yield f"{about}: {one.unprotected} images in {one.archive} did not come through us{kind}: unprotected"
+            yield f"{about}: {one.unprotected} images in {one.archive} are not in the vault{kind}: unprotected"
         if one.unprotected_then > one.unprotected:
             yield f"{about}: {one.unprotected_then} images unprotected, as found by {one.then}{_STILL}"
         if one.not_in_archive:

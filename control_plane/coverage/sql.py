@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.objects import Nearest
-from control_plane.db.models import BlindIndex, Object
+from control_plane.db.models import BlindIndex, LostObject, Object
 from control_plane.vault.index_service import Attribute
 from shared.audit.events import Event
 from shared.audit.record import AuditRecord
@@ -35,9 +35,10 @@ class Captured:
 
 
 def held(session: Session, tokens: Sequence[bytes]) -> set[bytes]:
-    """Return those of `tokens`, of SOP Instance UIDs, under which an object is held."""
+    """Return those of `tokens`, of SOP Instance UIDs, under which an object is held that was not lost."""
+    lost = select(LostObject.object_id).where(LostObject.object_id == BlindIndex.object_id)
     found = select(BlindIndex.token).where(
-        BlindIndex.attribute == Attribute.SOP_INSTANCE_UID.value, BlindIndex.token.in_(tokens)
+        BlindIndex.attribute == Attribute.SOP_INSTANCE_UID.value, BlindIndex.token.in_(tokens), ~lost.exists()
     )
     return set(session.scalars(found))
 

@@ -73,6 +73,12 @@ class Aborted(AssociationEnded):
         super().__init__("the peer aborted the association")
 
 
+class Dismissed(AssociationEnded):
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"the peer is not let in any more: {reason.value}")
+        self.reason = reason
+
+
 class NotStorable(Refused):
     """A request to store that cannot be met whatever its data set is; `status` is the answer."""
 
@@ -116,6 +122,7 @@ class Association:
         self._conversation: Conversation | None = None
         self._established = self._rejected = self._in_message = False
         self._stopping = False
+        self._dismissed: Reason | None = None
         # What the peer has to bring by when; None: nothing is due, and it may be idle.
         self._due_s: float | None = None
         self._window_bytes = 0
@@ -131,6 +138,9 @@ class Association:
             self._say_farewell(pdu.provider_abort(exc.reason))
         except Malformed as exc:
             self._end("aborted", exc, None)
+            self._say_farewell(pdu.user_abort())
+        except Dismissed as exc:
+            self._end("aborted", exc, exc.reason)
             self._say_farewell(pdu.user_abort())
         except (TooSlow, Stopping) as exc:
             self._end("aborted", exc, None if isinstance(exc, Stopping) else self._unless_asked())
@@ -152,6 +162,13 @@ class Association:
         with contextlib.suppress(OSError):
             # The one of the plain socket: that of TLS takes the encryption away under the thread that reads.
             socket.socket.shutdown(self._connection, socket.SHUT_RD)
+
+    def dismiss(self, reason: Reason) -> None:
+        """Have the association end at the peer's next request, after an image on its way. Called from another thread.
+
+        `reason` is why policy does not let the peer in any more.
+        """
+        self._dismissed = reason
 
     def _end(self, how: str, exc: Exception, reason: Reason | None) -> None:
         self._log.event(f"dicom.association-{how}", why=why(exc))
@@ -299,6 +316,8 @@ class Association:
         return False
 
     def _message(self, first: Fragment) -> None:
+        if self._dismissed is not None:
+            raise Dismissed(self._dismissed)
         self._in_message = True
         context = self._contexts.get(first.context_id)
         if context is None:

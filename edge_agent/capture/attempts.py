@@ -25,7 +25,7 @@ class Reason(StrEnum):
     TLS_FAILED = "no TLS handshake that policy's trust would accept"
     SAID_NOTHING = "connected and asked for no association"
     BROKE_PROTOCOL = "broke the upper-layer protocol"
-    NO_ROOM = "more connections than one address, or all together, may hold"
+    NO_ROOM = "more connections or associations than one address, or all together, may hold"
 
 
 # An association was asked for and judged; what else there is never came so far.

@@ -46,10 +46,13 @@ class Interception:
             self._record([told])
 
     def tell(self) -> None:
-        """Record the numbers whose time has come. Raises DatabaseUnavailable, DatabaseDamaged: they are told later."""
+        """Record the numbers whose time has come, and keep the count, which no kill takes back then.
+
+        Raises DatabaseUnavailable, DatabaseDamaged: they are told later.
+        """
         with self._lock:
-            told = self._table.due(self._monotonic())
-        if told:
+            told, uncounted = self._table.due(self._monotonic()), self._uncounted
+        if told or uncounted:
             self._record(told)
 
     def tell_all(self) -> None:

@@ -2,7 +2,8 @@
 
 It listens only while a policy is in force: a closed port makes a modality use its documented fallback route, an open
 one that cannot seal would only refuse. A calling AE title that the policy does not list gets an A-ASSOCIATE-RJ with
-result 1 (permanent), source 1 (service user), reason 3 (calling AE title not recognised): PS3.8 section 9.3.4.
+result 1 (permanent), source 1 (service user), reason 3 (calling AE title not recognised): PS3.8 section 9.3.4. Whom a
+later policy does not let in any more is aborted at the next request.
 """
 
 import contextlib
@@ -52,6 +53,15 @@ class PortUnavailable(Unavailable):
         self.host, self.port, self.why = host, port, why
 
 
+@dataclass(frozen=True)
+class _LetIn:
+    """Whom policy let in: what is judged again under the next one."""
+
+    calling: str
+    address: str
+    certificate_sha256: str | None
+
+
 class DicomListener:
     """A part of the agent: listens from the first policy until the agent stops."""
 
@@ -83,6 +93,7 @@ class DicomListener:
         self._is_open, self._monotonic = is_open, monotonic
         self._lock = threading.Lock()
         self._connections: dict[Association, threading.Thread] = {}
+        self._let_in: dict[Association, _LetIn] = {}
         self._crowd = Crowd(limits)
         self.bell = Bell()
         self.port: int | None = None  # None: not listening
@@ -122,6 +133,7 @@ class DicomListener:
                 self._on_listening()
                 while not stop.is_set() and self._is_open():
                     self.bell.sleep(_TELL_EVERY_S)
+                    contained(self._log, "dicom.admission", self._dismiss)
                     contained(self._log, "dicom.interception", self._interception.tell)
             finally:
                 self.port = self.tls_port = None
@@ -205,6 +217,7 @@ class DicomListener:
         with self._lock:
             self._crowd.leave(association)
             self._connections.pop(association, None)
+            self._let_in.pop(association, None)
 
     def _end_associations(self) -> None:
         with self._lock:
@@ -239,9 +252,26 @@ class DicomListener:
             return rejection
         with self._lock:
             is_in = self._crowd.associate(association, bound=bound)
-        if is_in:
-            self._pipeline.examination.association()
-        return None if is_in else LOCAL_LIMIT
+            if is_in:
+                self._let_in[association] = _LetIn(calling, address, certificate_sha256)
+        if not is_in:
+            self._suspect(address, Reason.NO_ROOM, calling)
+            return LOCAL_LIMIT
+        self._pipeline.examination.association()
+        return None
+
+    def _dismiss(self) -> None:
+        """Dismiss whoever was let in and would not be now."""
+        with self._lock:
+            let_in = dict(self._let_in)
+        for association, who in let_in.items():
+            judged = evaluate(self._policy(), who.calling, who.address, who.certificate_sha256)
+            if judged.refused is None:
+                continue
+            association.dismiss(judged.refused)
+            with self._lock:
+                self._let_in.pop(association, None)
+            self._log.event("dicom.association-dismissed", reason=judged.reason)
 
     def _suspect(self, address: str, reason: Reason, calling: str) -> None:
         contained(self._log, "dicom.interception", lambda: self._interception.note(address, reason, calling=calling))

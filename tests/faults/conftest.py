@@ -1,13 +1,24 @@
-"""A centre on loopback whose vault judges the whole object, and an agent's folder enrolled with it."""
+"""A centre on loopback whose vault judges the whole object, an agent's folder enrolled with it, a place in memory."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from tests.faults.vault import Vault, publishing
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there lies in a folder of its own)
+
+
+@pytest.fixture
+def looked_at() -> Iterator[Path]:
+    """Where what a power cut left is looked at: in memory if it can be, for it goes through no cut of its own."""
+    with TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

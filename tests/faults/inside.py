@@ -10,9 +10,11 @@ from typing import Any, cast
 from edge_agent.agent import Agent
 from edge_agent.capture.crowd import Crowd, Limits
 from edge_agent.capture.pipeline import CapturePipeline
+from edge_agent.capture.store import CaptureStore
 from edge_agent.config import AgentFolder
 from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
+from edge_agent.forward.forwards import Forwards
 from edge_agent.https import HttpsDoor
 from edge_agent.spool.catalogue import Spooled
 from edge_agent.spool.spool import Spool
@@ -71,6 +73,11 @@ def give_pipeline(agent: Agent, wrap: Callable[[CapturePipeline], object]) -> No
 def give_receipts(agent: Agent, receipts: Receipts) -> None:
     """Have delivery ask other receipts whether an object has arrived."""
     _part(agent, "delivery")._receipts = receipts
+
+
+def give_forwards(captures: CaptureStore, pipeline: CapturePipeline, forwards: Forwards) -> None:
+    """Have what is captured owed to the archives of this host's routes."""
+    pipeline.forwards, captures.entries._owe = forwards, forwards.add
 
 
 def give_the_time_of_day(agent: Agent) -> None:

@@ -33,6 +33,8 @@ from tests.faults.vault import Vault
 _UNAVAILABLE = 3  # the exit code of what needs something that does not answer
 _ROOM_BYTES = 24 << 20  # beside what the agent keeps in reserve
 _SIZE_BYTES = 3 << 20
+_SMALL_BYTES, _SMALL_AT_A_TIME = 20_000, 5
+_PAGES_LEFT = (0, 1, 4, 16, 64)
 _PAGE_BYTES = 4096
 _CHUNK_BYTES = 900_000  # what is written of an image at a time, about
 _MOST_PAGES = 1024  # more than an image of that size needs
@@ -137,6 +139,41 @@ def test_wherever_an_image_meets_a_full_disk_it_is_refused_and_the_next_is_taken
     verify_none_lost(filling.acknowledged, found)
     verify_none_twice(found)
     verify_only_sent(filling.acknowledged, found)
+    verify_no_plaintext(disk)
+    verify_log(centre)
+
+
+def test_wherever_small_images_meet_a_full_disk_none_that_was_acknowledged_is_lost(
+    centre: Vault, on_disk: AgentFolder, disk: Path, tmp_path: Path
+) -> None:
+    """A segment written in advance has room for them when the catalogue that should name them has none."""
+    numbers, acknowledged, statuses = itertools.count(1), list[Image](), list[int]()
+
+    def send(agent: AgentProcess) -> None:
+        sent = image(next(numbers), _SMALL_BYTES)
+        statuses.append(send_one(agent.port(), sent))
+        if statuses[-1] == Status.SUCCESS:
+            acknowledged.append(sent)
+
+    with running(on_disk, beside=tmp_path, module=("tests.faults.standin", "unreserved")) as agent:
+        for left_pages in _PAGES_LEFT:
+            send(agent)
+            agent.wait_until_idle()
+            with filled(disk, left_pages):
+                for _ in range(_SMALL_AT_A_TIME):
+                    send(agent)
+        with filled(disk, 0):
+            for _ in range(_SMALL_AT_A_TIME):
+                send(agent)
+            agent.killed()
+    with running(on_disk, beside=tmp_path) as agent:
+        send(agent)
+        agent.wait_until_idle()
+
+    assert set(statuses) == {Status.SUCCESS, Status.OUT_OF_RESOURCES}
+    found = delivered(centre)
+    verify_none_lost(acknowledged, found)
+    verify_none_twice(found)
     verify_no_plaintext(disk)
     verify_log(centre)
 

@@ -4,10 +4,9 @@ import mmap
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,14 +23,6 @@ from tests.faults.ward import Known, Ward, verify_nothing_lost_by
 
 Spoil = Callable[[pytest.MonkeyPatch], None]
 _ROUNDS, _OVERTAKEN = 3, 0.3
-_MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there lies in a folder of its own)
-
-
-@pytest.fixture
-def looked_at() -> Iterator[Path]:
-    """Where what is left is looked at: in memory if it can be, for it goes through no power cut of its own."""
-    with TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
-        yield Path(folder)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,6 @@ def test_images_that_took_the_fallback_while_the_agent_was_dead_are_shown_as_unp
     which = ("coverage", "show", "--day", DAY.isoformat(), "--modality", "CT1", "--reason", "the agent was down")
     listed = json.loads(hospital.person(*which, "--json").out)
     assert set(listed["unprotected"]["instances"]) == {image.uid for image in meanwhile}
-    assert f"coverage of CT1 on {DAY}: 3 images in PACS did not come through us: unprotected" in hospital.person(
+    assert f"coverage of CT1 on {DAY}: 3 images in PACS are not in the vault: unprotected" in hospital.person(
         "status"
     ).out.replace("not proved ", "")

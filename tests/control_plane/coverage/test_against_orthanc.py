@@ -12,6 +12,7 @@ from control_plane.coverage.showing import NoGapRecorded
 from control_plane.coverage.tally import State
 from control_plane.vault.opening import ReasonMissing
 from shared.audit.events import Event
+from shared.errors import IntegrityFailure
 from shared.policy.document import Modality, Station
 from tests.control_plane.coverage.day import CT1, CoverageDay, Image, series_of
 from tests.fakes.orthanc import Orthanc
@@ -86,6 +87,24 @@ def test_the_gap_closes_when_its_images_arrive_late(with_pacs: CoverageDay, pacs
     assert with_pacs.events() == [Event.COVERAGE_GAP, Event.COVERAGE_COMPARED]
     (shown,) = with_pacs.showing().status(with_pacs.day).results
     assert (shown.state, shown.unprotected) == ("complete", 0)
+
+
+def test_what_the_vault_lost_is_unprotected_until_it_is_here_again(with_pacs: CoverageDay, pacs: Orthanc) -> None:
+    kept, lost = series_of(with_pacs.day, 2)
+    archive(pacs, [kept, lost])
+    with_pacs.capture(kept)
+    sealed, bench = with_pacs.capture(lost), with_pacs.bench
+    bench.body(sealed.object_id).unlink()
+    with pytest.raises(IntegrityFailure):
+        bench.read(sealed)
+
+    found = with_pacs.compare()
+    # Sent again, it is another object that holds the same image.
+    with_pacs.capture(lost)
+    later = with_pacs.compare()
+
+    assert (found.state, found.protected, found.unprotected) == (State.COMPLETE, 1, 1)
+    assert (later.state, later.protected, later.unprotected) == (State.COMPLETE, 2, 0)
 
 
 def test_a_gap_is_recorded_once_and_again_when_it_changes(with_pacs: CoverageDay, pacs: Orthanc) -> None:

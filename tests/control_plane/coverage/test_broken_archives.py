@@ -492,7 +492,7 @@ def test_a_gap_stays_in_sight_however_old_it_is(today: CoverageDay) -> None:
     assert [one.unprotected for one in status.results] == [6]
     nothing_new, old_gap = gaps(status)
     assert nothing_new == "coverage of CT1: not evaluated, none of the last 7 days"
-    assert "6 images in PACS did not come through us, or are of another device of the kind" in old_gap
+    assert "6 images in PACS are not in the vault, or are of another device of the kind" in old_gap
 
 
 def test_a_gap_stays_in_sight_when_the_policy_drops_the_station_of_its_modality(today: CoverageDay) -> None:
@@ -506,7 +506,7 @@ def test_a_gap_stays_in_sight_when_the_policy_drops_the_station_of_its_modality(
         of_ct1 = [text for text in gaps(today.showing().status()) if "CT1" in text]
         today.bench.clock.advance(timedelta(days=30))
         a_month_later = [text for text in gaps(today.showing().status()) if "CT1" in text]
-    assert [("nothing to compare" in text, "6 images in PACS did not" in text) for text in of_ct1] == [
+    assert [("nothing to compare" in text, "6 images in PACS are not" in text) for text in of_ct1] == [
         (True, False), (False, True),
     ]  # fmt: skip
     assert a_month_later == of_ct1

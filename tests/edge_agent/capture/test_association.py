@@ -179,6 +179,34 @@ def test_what_is_no_request_of_ours_is_answered(host: Host, data: bytes, answer:
     assert received == answer
 
 
+def test_whom_a_new_policy_leaves_out_is_aborted_at_the_next_request_and_nobody_else_is(host: Host) -> None:
+    host.put_in_force(1, ("CT1", "MR 2"))
+    with listening(host) as listener:
+        assert listener.port is not None
+        out, stays = Peer(listener.port, "CT1"), Peer(listener.port, "MR 2")
+        out.send(STORE + p_data(pdv(b"wh", 0)))
+        stays.send(ECHO)
+        before = stays.status()
+        host.put_in_force(2, ("MR 2",))
+        listener.bell.ring()
+        until(lambda: "dicom.association-dismissed" in host.log.names())
+        out.send(p_data(pdv(b"ole", LAST)))
+        on_its_way = out.status()
+        out.send(STORE)
+        number, abort = out.receive()
+        stays.send(ECHO)
+        after = stays.status()
+        for peer in (out, stays):
+            peer.close()
+        until(lambda: len(host.events()) == 2)
+
+    assert (before, on_its_way, after) == (Status.SUCCESS,) * 3
+    assert (number, abort[2]) == (7, 0)
+    assert opened(host) == [b"whole"]
+    assert host.events() == [Event.IMAGE_CAPTURED, Event.ASSOCIATION_REFUSED]
+    assert (host.records()[-1].who[0].name, host.records()[-1].reason) == ("CT1", "calling AE title is not listed")
+
+
 def test_an_unknown_command_is_refused_and_its_data_set_passed_over(host: Host) -> None:
     find = command(0x0020, instance="")
     with serving(host) as listener:
@@ -218,7 +246,7 @@ def test_a_full_disk_is_answered_after_the_rest_of_the_image_went_by(host: Host)
     assert host.events() == [Event.IMAGE_REFUSED, Event.IMAGE_CAPTURED]
 
 
-def test_more_associations_than_are_served_are_turned_away_for_now(host: Host) -> None:
+def test_more_associations_than_are_served_are_turned_away_for_now_and_that_is_recorded(host: Host) -> None:
     with serving(host) as listener:
         peers = [peer_of(listener) for _ in range(Limits.associations_of_one)]
         late = peer_of(listener, associate=False)
@@ -229,6 +257,8 @@ def test_more_associations_than_are_served_are_turned_away_for_now(host: Host) -
         until(lambda: not listener._connections)
 
     assert answer == (3, bytes((0, 2, 3, 2)))
+    (record,) = host.records()
+    assert (record.event, record.who[0].name) == (Event.INTERCEPTION_ATTEMPTED, "CT1")
 
 
 def test_connections_that_ask_for_nothing_are_bounded_and_dropped(host: Host) -> None:

@@ -129,6 +129,17 @@ def test_the_journal_and_the_count_hold_it_over_a_restart(host: Host) -> None:
     assert Interception(host.database, host.journal, host.host_id).count() == 101
 
 
+def test_a_kill_takes_nothing_from_the_count_while_its_number_is_not_due_yet(host: Host) -> None:
+    interception = Interception(host.database, host.journal, host.host_id, monotonic=Seconds())
+    for _ in range(5):
+        interception.note("192.0.2.1", Reason.NOT_LISTED, calling="STRANGER")
+    interception.tell()
+    host.restart()
+
+    assert Interception(host.database, host.journal, host.host_id).count() == 5
+    assert [record.event for record in host.records()] == [Event.ASSOCIATION_REFUSED]
+
+
 def test_what_the_journal_would_not_take_is_counted_with_the_next(host: Host) -> None:
     interception = Interception(host.database, host.journal, host.host_id)
     host.database.close()

@@ -7,15 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_agent.capture.tls import client_context, server_context
 from edge_agent.forward.connect import ArchiveConnection, connected
+from edge_agent.forward.queue import ForwardQueue
 from shared import canonical
 from shared.audit.events import Event, Outcome
 from shared.policy.routes import Peer
 from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES
+from shared.routes.queue import Item, State
 from tests.edge_agent.forward.bench import ForwardBench, route
 from tests.fakes.archive import CT, MR, Archive, archive
 from tests.fakes.dicom_pki import Party, party
@@ -55,6 +58,25 @@ def test_a_class_that_the_archive_does_not_accept_holds_only_itself(bench: Forwa
     assert all("does not accept SOP class" in record.reason for record in failed)
     assert bench.queue.openable() == 3
     assert [bench.forwards.holds(one.object_id) for one in sent] == [False, True] * 3
+
+
+class Sulking(ForwardQueue):
+    """Has a whole route rest for what its archive refuses of one image."""
+
+    def failed(self, item: Item, **what: Any) -> None:
+        rests = {"state": State.WAITING, "next_try": None, "route_rests": ROUTE_PAUSES[1]}
+        super().failed(item, **(what | rests))
+
+
+def test_control_a_route_that_rests_for_one_refused_class_holds_up_what_its_archive_takes(tmp_path: Path) -> None:
+    bench = ForwardBench(tmp_path / "agent", queue=Sulking)
+    with archive(sop_classes=[CT]) as pacs:
+        to = route(pacs)
+        bench.publish(to)
+        sent = [bench.capture(sop_class_uid=sop_class) for sop_class in (CT, MR, CT)]
+
+        bench.work(to)
+        assert pacs.stored == [sent[0].arrived]
 
 
 def test_a_refused_image_is_tried_again_and_recorded_only_when_its_reason_changes(

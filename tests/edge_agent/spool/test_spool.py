@@ -278,6 +278,24 @@ def test_a_full_quota_refuses_new_objects_and_drops_none(tmp_path: Path, content
     put(spool, content)
 
 
+@both
+def test_what_an_archive_is_still_owed_keeps_new_objects_out_also_after_a_restart(
+    tmp_path: Path, content: bytes
+) -> None:
+    spool = spool_on(tmp_path, quota=lambda: 2 * len(content))
+    owed = [put(spool, content), put(spool, content)]
+    with spool._database.transaction() as connection:
+        for spooled in owed:
+            spool.keep_owed(connection, spooled)
+    restarted = spool_on(tmp_path, quota=lambda: 2 * len(content))
+
+    for each in (spool, restarted):
+        with pytest.raises(QuotaReached):
+            each.begin(ObjectId.new())
+    leave(restarted, owed[0])
+    put(restarted, content)
+
+
 MEDIUM = bytes(range(256)) * ((SLOT_BYTES - (64 << 10)) >> 8)
 FIT, MANY = 3, 8
 
