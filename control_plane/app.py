@@ -477,7 +477,7 @@ class ControlPlane:
             tokens=Tokens(self._database, self._journal, self._clock),
             certificates=self._make_person_certificates(signing_in),
             provider=ProviderSignIn(self._database, self._journal, self._keys, self._security_keys, self._clock),
-            overview=self._make_overview(audit, coverage, routes),
+            overview=self._make_overview(coverage, routes),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
@@ -527,11 +527,10 @@ class ControlPlane:
             self._clock,
         )
 
-    def _make_overview(self, audit: AuditReading, coverage: CoverageShowing, routes: RoutesForPeople) -> Overview:
+    def _make_overview(self, coverage: CoverageShowing, routes: RoutesForPeople) -> Overview:
         return Overview(
             self._database,
             self._policy,
-            audit,
             self._push.state,
             self._clock,
             coverage,
