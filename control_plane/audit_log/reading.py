@@ -214,7 +214,7 @@ def _index(session: Session) -> SourceVerdict:
     found = verify_index(session)
     if found.first_bad is None:
         return SourceVerdict(found.records, ChainState.VERIFIED, None, "")
-    why = "`audit find` may not find it, for what it is found by was taken away or edited; the record is proved above"
+    why = "`audit find` may not find it, for it, or what it is found by, was taken away or edited: above is which"
     return SourceVerdict(found.records, ChainState.ALTERED, found.first_bad, why)
 
 

@@ -65,7 +65,7 @@ def _refusals(session: Session, since: int) -> Iterator[_Refusal]:
         except Malformed:
             continue  # it was altered, and verification names it
         is_serious = record.outcome >= Outcome.SERIOUS_FAILURE
-        yield _Refusal(record.who[0].name, record.time, entry, is_serious, record.reason)
+        yield _Refusal(record.who[0].name, record.time, entry or 0, is_serious, record.reason)
 
 
 def _is_over(session: Session, refusal: _Refusal) -> bool:
