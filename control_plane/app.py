@@ -20,6 +20,7 @@ from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
+from control_plane.audit_log.refused_batches import RefusedBatches
 from control_plane.audit_log.silent_hosts import SilentHosts
 from control_plane.backup.restored import mark_of
 from control_plane.checkpoints.exchange import CheckpointExchange
@@ -478,7 +479,7 @@ class ControlPlane:
             tokens=Tokens(self._database, self._journal, self._clock),
             certificates=self._make_person_certificates(signing_in),
             provider=ProviderSignIn(self._database, self._journal, self._keys, self._security_keys, self._clock),
-            overview=self._make_overview(audit, coverage, routes),
+            overview=self._make_overview(coverage, routes),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
@@ -528,11 +529,10 @@ class ControlPlane:
             self._clock,
         )
 
-    def _make_overview(self, audit: AuditReading, coverage: CoverageShowing, routes: RoutesForPeople) -> Overview:
+    def _make_overview(self, coverage: CoverageShowing, routes: RoutesForPeople) -> Overview:
         return Overview(
             self._database,
             self._policy,
-            audit,
             self._push.state,
             self._clock,
             coverage,
@@ -546,6 +546,7 @@ class ControlPlane:
                 *self._witnesses.gaps(),
                 *self._silent.gaps(),
                 *DatedAhead(self._database, self._clock).gaps(),
+                *RefusedBatches(self._database, self._clock).gaps(),
                 *self._standings.gaps(),
                 *self._taking_back.gaps(),
             ),

@@ -1,6 +1,6 @@
 """Reads the log: its tail, its records, a proof of all of it, and an export for tools that are not ours.
 
-Every reading by a person is a record itself; the tail on the status page, which shows public parts only, is none.
+Every reading by a person is a record itself.
 """
 
 import json
@@ -78,7 +78,10 @@ class AuditReading:
         self._private, self._clock = private, clock
 
     def tail(self, limit: int) -> list[dict[str, Json]]:
-        """Return the newest records by arrival, newest first, as they stand and not proved."""
+        """Return the newest records by arrival, newest first, as they stand and not proved.
+
+        Of a person who is to see them, `records` makes a record.
+        """
         newest = select(AuditRow).order_by(AuditRow.entry.desc())
         with snapshot(self._database) as session:
             return [shown(row) for row in session.scalars(newest.limit(limit))]
@@ -211,7 +214,7 @@ def _index(session: Session) -> SourceVerdict:
     found = verify_index(session)
     if found.first_bad is None:
         return SourceVerdict(found.records, ChainState.VERIFIED, None, "")
-    why = "`audit find` may not find it, for what it is found by was taken away or edited; the record is proved above"
+    why = "`audit find` may not find it, for it, or what it is found by, was taken away or edited: above is which"
     return SourceVerdict(found.records, ChainState.ALTERED, found.first_bad, why)
 
 

@@ -8,7 +8,6 @@ from itertools import chain
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.audit_log.reading import AuditReading
 from control_plane.backup.restored import gaps as restore_gaps
 from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Fact, Host, Object
@@ -91,7 +90,6 @@ class Overview:
         self,
         database: sessionmaker[Session],
         policy: PolicyPublisher,
-        audit: AuditReading,
         broker: Callable[[], BrokerState],
         clock: Clock,
         coverage: CoverageShowing,
@@ -106,7 +104,7 @@ class Overview:
         authority: Authority,
         wipe_gaps: Callable[[], Sequence[str]],
     ) -> None:
-        self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
+        self._database, self._policy, self._broker, self._clock = database, policy, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
         self._versions, self._commands, self._rollouts = versions, commands, rollouts
         self._log_gaps = log_gaps
@@ -127,7 +125,6 @@ class Overview:
             "hosts": list(kept.hosts),
             "policy": {"version": version},
             "objects": {"count": kept.objects, "not_indexed": kept.unindexed, "conflicts": kept.conflicts},
-            "audit": {"tail": list(self._audit.tail(20))},
             "recovery": {"state": recovery, "drilled": kept.drilled},
             "broker": {"state": broker.state, "reason": broker.reason},
             "coverage": coverage.json(),

@@ -427,10 +427,6 @@ class ObjectStatus(BaseModel):
     conflicts: int
 
 
-class AuditStatus(BaseModel):
-    tail: list[AuditEntry]
-
-
 class RecoveryStatus(BaseModel):
     state: Literal["recoverable", "not recoverable"]
     drilled: str | None
@@ -700,7 +696,6 @@ class StatusAnswer(BaseModel):
     hosts: list[HostStatus]
     policy: PolicyStatus
     objects: ObjectStatus
-    audit: AuditStatus
     recovery: RecoveryStatus
     broker: BrokerStatus
     coverage: CoverageStatus

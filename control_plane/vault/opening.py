@@ -28,7 +28,7 @@ from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.record import AuditRecord
 from shared.canonical import Json
-from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import CONTROL_PLANE, ObjectId
 from shared.policy.document import KeyPurpose
 from shared.sealing.binding import Binding
@@ -316,7 +316,7 @@ class VaultOpener:
     def _recording_refusals(self, happening: Happening) -> Iterator[None]:
         try:
             yield
-        except (Refused, IntegrityFailure, Unavailable) as exc:
+        except Exception as exc:
             self._journal.record(failure(happening, Event.OPEN_REFUSED, exc))
             raise
 

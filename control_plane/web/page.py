@@ -33,8 +33,6 @@ REFRESH_S = 5
 
 _COMMAND = re.compile("`([^`]+)`")
 
-_OUTCOMES = {0: "done", 4: "refused or failed", 8: "failed, serious", 12: "failed, major"}
-
 
 def render_status(status: Mapping[str, Any], *, refresh_s: int = REFRESH_S) -> str:
     """Return the status page for the JSON of `/api/v1/status`, whose members the template names."""
@@ -98,7 +96,6 @@ def _pages() -> Environment:
     pages.filters["age"] = age
     pages.filters["commands"] = commands
     pages.filters["instant"] = instant
-    pages.filters["outcome"] = outcome
     pages.filters["waiting"] = waiting
     pages.filters["waits_for_ring"] = waits_for_ring
     return pages
@@ -141,8 +138,3 @@ def waits_for_ring(host: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
     is_open = any(rollout["layer"] == ORGANISATION and rollout["state"] != "finished" for rollout in status["rollouts"])
     drifts = [one for one in status["drift"] if (one["part"], one["layer"]) == ("agent", ORGANISATION)]
     return is_open and not host["policy_error"] and host["host"] not in [one["host"] for one in drifts]
-
-
-def outcome(value: int) -> str:
-    """Return a DICOM EventOutcomeIndicator (PS3.15 A.5.1) in words."""
-    return _OUTCOMES.get(value, f"unknown ({value})")

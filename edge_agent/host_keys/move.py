@@ -28,6 +28,7 @@ from shared.audit.events import Action, Event, Happening, Outcome, Participant, 
 from shared.errors import IntegrityFailure
 from shared.fleet.keys import KeyProtection
 
+_CUT_OFF = "a move of the keys was cut off; these count, and what lay beside them is erased"
 _UNREADABLE = (IdentityUnreadable, KeyNotOfThisTpm, KeyMisplaced)
 
 
@@ -72,12 +73,16 @@ class KeyMove:
     def finish(self) -> Sequence[Path]:
         """Erase what an earlier move left that was cut off, and return it. The keys that count were opened before.
 
+        That one never said how it ended, so it is recorded as failed. What people put there is no such thing.
+
         Raises KeyVaultUnavailable, IdentityNotStored.
         """
         left = left_over(self._folder, self._config.keys)
         if left:
-            self._adopt_dicom()
-            self._journal.record(self._happening(self._config.keys, Action.EXECUTE))
+            adopted, happening = self._adopt_dicom(), self._happening(self._config.keys, Action.EXECUTE)
+            if left != adopted:
+                happening = changed(happening, outcome=Outcome.MINOR_FAILURE, reason=_CUT_OFF)
+            self._journal.record(happening)
         return self._erase(left)
 
     def _copy_all(self, to: KeyProtection) -> None:
@@ -88,13 +93,14 @@ class KeyMove:
             with suppress(*(_UNREADABLE if name is KeyName.FRESH else ())):
                 _copy(name, old, new)
 
-    def _adopt_dicom(self) -> None:
-        """Take in the hospital's certificate for DICOM, which people put there as a plain file."""
+    def _adopt_dicom(self) -> list[Path]:
+        """Take in the hospital's certificate for DICOM, which people put there as a plain file; return that file."""
         given = self._folder / file_name(KeyName.DICOM, KeyProtection.FILE)
         if self._config.keys is KeyProtection.FILE or not _holds_certificate(given):
-            return
+            return []
         plain = HostKeyStore(self._folder, FILES)
         _copy(KeyName.DICOM, plain, HostKeyStore(self._folder, self._vault(self._config.keys)))
+        return [given]
 
     def _happening(self, to: KeyProtection, action: Action) -> Happening:
         return Happening(Event.KEYS_MOVED, action, Outcome.SUCCESS, self._who, (Subject("key", to.value),))

@@ -22,7 +22,7 @@ from shared.audit.batch import sign_batch
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.record import AuditRecord
 from shared.clock import Clock
-from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.sealing.record import record_digest
 from shared.signing import EvidenceSigner
@@ -71,12 +71,9 @@ class SpoolExporter:
         happening = Happening(Event.SPOOL_EXPORTED, Action.READ, Outcome.SUCCESS, who, what)
         try:
             return self._export(target, export_id, happening)
-        except (Refused, IntegrityFailure, Unavailable) as exc:
+        except BaseException as exc:
             target.abandon()
             self._journal.record(failure(happening, Event.SPOOL_EXPORTED, exc))
-            raise
-        except BaseException:
-            target.abandon()
             raise
 
     def _export(self, target: NewExport, export_id: ExportId, happening: Happening) -> Exported:

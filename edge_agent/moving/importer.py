@@ -41,7 +41,7 @@ from shared.audit.attempt import failure
 from shared.audit.batch import Batch, ChainHead, verify_batch
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.enrolment.chain import Trust
-from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
 from shared.sealing.record import CaptureRecord, record_digest
@@ -142,7 +142,7 @@ class SpoolImporter:
         try:
             for number, digest in enumerate(manifest.parts, 1):
                 self._part(given, signers, part_folder(number), digest, imported)
-        except (DatabaseDamaged, Unavailable) as exc:
+        except BaseException as exc:
             self._journal.record(failure(happening, Event.SPOOL_IMPORTED, exc))
             raise
         self._record(happening, imported)
@@ -162,7 +162,7 @@ class SpoolImporter:
         try:
             for undelivered in lying:
                 self._rescue_one(undelivered, signers, taken)
-        except (DatabaseDamaged, Unavailable) as exc:
+        except BaseException as exc:
             self._journal.record(failure(happening, Event.SPOOL_IMPORTED, exc))
             raise
         self._record(happening, taken)

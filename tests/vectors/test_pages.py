@@ -18,6 +18,12 @@ from provisioning.verify.image import ImageState
 from shared import canonical
 from shared.audit.events import EVENT_CODES
 from shared.audit.record import leaf_hash
+from shared.audit.tlog.checkpoint import claimed_head
+from shared.audit.tlog.keys import NoteKey, cosigned_at
+from shared.audit.tlog.note import Note
+from shared.audit.tlog.proof_text import verify_inclusion
+from shared.audit.tlog.proofs import ProofWrong
+from shared.audit.tlog.tree import node_hash
 from shared.custody.frames import LOSSY_SYNTAXES
 from shared.enrolment.code import EnrolmentCode
 from shared.errors import IntegrityFailure, Refused
@@ -130,6 +136,22 @@ def test_the_audit_records_of_the_page_are_the_vector() -> None:
 
     assert objects("audit-record.md")[-2:] == publics
     assert leaves == [leaf_hash(public).hex() for public in publics]
+
+
+def test_the_proof_of_the_page_is_of_the_record_of_the_other_page_and_cosigned() -> None:
+    _, _, page = PAGES["audit-log.md"].partition("## 7. ")
+    log, witness = (NoteKey.parse(found) for found in re.findall(r"^ {4}(\S+\+\S+\+\S+)$", page, re.MULTILINE))
+    proof = re.sub(r"^ {4}", "", page[page.index("    c2sp.org/") :], flags=re.MULTILINE)
+    first, second = (leaf_hash(public) for public in objects("audit-record.md")[-2:])
+    _, _, checkpoint = proof.partition("\n\n")
+
+    assert verify_inclusion(proof, first, [log]).index == 0
+    assert claimed_head(checkpoint).root == node_hash(first, second)
+    assert f"    root {node_hash(first, second).hex()}\n" in page
+    ((_, signature),) = Note.parse(checkpoint).verify([witness])
+    assert f"here {cosigned_at(signature.signature)}," in page
+    with pytest.raises(ProofWrong):
+        verify_inclusion(proof, second, [log])
 
 
 def test_the_events_on_the_page_are_the_ones_of_the_code() -> None:

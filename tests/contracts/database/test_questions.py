@@ -11,9 +11,11 @@ from control_plane.audit_log.objects import number_of
 from control_plane.audit_log.reading import BLIND_INDEX, DATABASE, MERKLE_LOG, SEARCH_INDEX, ChainState, SourceVerdict
 from control_plane.db.driver import blob
 from control_plane.db.engine import close_database
+from control_plane.vault.opening import ObjectUnknown
 from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.audit.question import Question
 from shared.audit.record import AuditRecord
+from shared.identity import ObjectId
 from tests.contracts.database.conftest import Place as Database
 from tests.contracts.database.day import AUDITOR, PATIENT, PERSON, told
 from tests.control_plane.vault.bench import Bench
@@ -53,6 +55,8 @@ def test_who_touched_a_patients_images_is_told_in_the_order_of_time(bench: Bench
 def test_conditions_are_joined_and_each_narrows(bench: Bench) -> None:
     host = told(bench)
     at = bench.clock.now()
+    with pytest.raises(ObjectUnknown):
+        bench.opener.open(ObjectId.new(), "B. Other", "curious", "dataset")
 
     def found(**asked: object) -> list[str]:
         return events(bench.asking.find(AUDITOR, Question(**asked)).records)  # type: ignore[arg-type]
@@ -64,6 +68,8 @@ def test_conditions_are_joined_and_each_narrows(bench: Bench) -> None:
     assert found(study="9") == ["capture.image-captured", "vault.object-stored"]
     assert found(patient=PATIENT, person=PERSON) == ["vault.looked-up", "vault.object-opened"]
     assert found(since=at - timedelta(seconds=1), until=at, person=PERSON) == ["vault.looked-up"]
+    assert found(event="audit.read", outcome=Outcome.SUCCESS) == ["audit.read"] * 8
+    assert found(outcome=Outcome.MINOR_FAILURE) == ["vault.open-refused"]
     assert found(outcome=Outcome.MAJOR_FAILURE) == found(patient="nobody") == found(host="host-" + "0" * 32) == []
 
 

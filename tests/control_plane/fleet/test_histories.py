@@ -192,12 +192,15 @@ def test_a_restored_host_is_said_and_its_reports_are_taken(fleet: Fleet) -> None
         fleet.report(run=B, number=2)
 
 
+def records(fleet: Fleet) -> list[AuditRecord]:
+    with fleet.database() as session:
+        return [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
+
+
 def events(fleet: Fleet) -> list[str]:
-    return [record["event"] for record in fleet.answer()["audit"]["tail"]]
+    return [record.event.value for record in records(fleet)]
 
 
 def reason(fleet: Fleet, event: Event) -> str:
-    with fleet.database() as session:
-        records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
-    (told,) = [record.reason for record in records if record.event is event]
+    (told,) = [record.reason for record in records(fleet) if record.event is event]
     return told

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from control_plane.audit_log.reading import AuditReading
+from control_plane.fleet.overview import Overview
 from control_plane.settings import Settings
+from shared.audit.events import Action, Event, Happening, Outcome
 from tests.control_plane.http.conftest import Open
 from tests.control_plane.http.test_hosts_life import post
 
@@ -77,6 +79,32 @@ def test_a_way_that_leaves_no_record_is_found(
     assert {path for _, _, path in unrecorded(door, tokens)} == {
         f"/api/v1/audit/{way}" for way in ("records", "verify", "export")
     }
+
+
+def told_of(door: Open, marker: str, token: str) -> list[str]:
+    """Return which answers and pages that leave no record tell of the record with `marker`."""
+    paths = json.loads(door.signed_in("GET", "/api/v1/openapi.json").body)["paths"]
+    anywhere = [path for path, methods in paths.items() if "get" in methods and "{" not in path]
+    elsewhere = [path for path in anywhere if not path.startswith(("/api/v1/audit/", "/api/v1/log/"))]
+    headers = {"Authorization": f"Bearer {token}"}
+    return [path for path in elsewhere if marker.encode() in door.people("GET", path, None, **headers).body]
+
+
+def test_nothing_that_leaves_no_record_tells_what_stands_in_the_log(
+    door: Open, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, reason="not to be read unseen")
+    door.centre._journal.record(marker)
+    bearer = {"Authorization": f"Bearer {tokens['iris']}"}
+
+    assert marker.reason.encode() in door.people("GET", "/api/v1/audit/records", None, **bearer).body
+    assert told_of(door, marker.reason, tokens["mara"]) == []
+
+    # The control: it is found where the status, which technicians read too, tells of records.
+    status, tail = Overview.status, door.centre._people_services().audit.tail(20)
+    reasons = [one["reason"] for one in tail]
+    monkeypatch.setattr(Overview, "status", lambda self: {**status(self), "not_evaluated": reasons})
+    assert told_of(door, marker.reason, tokens["mara"]) == ["/", "/api/v1/status"]
 
 
 def test_whoever_may_not_do_what_they_try_is_in_the_log_with_what_it_was(door: Open, tokens: dict[str, str]) -> None:

@@ -29,14 +29,20 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
 
 
 def delivered(host: Host) -> StoredRecord:
+    stored, status = sent(host)
+    assert status == 200
+    return stored
+
+
+def sent(host: Host) -> tuple[StoredRecord, int]:
+    """Send a first record of `host`, and return it with the answer's status."""
     identity, happening = load_identity(host.folder), Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS)
     stored = compose(
         happening, source=str(host.host_id), seq=1, prev=GENESIS, time=host.clock.now(),
         salt=secrets.token_bytes(32), key=None,
     )  # fmt: skip
     batch = sign_batch(str(host.host_id), GENESIS, [stored], identity.signer).encode()
-    assert host._doors[0].post("/api/v1/audit/batches", batch, "application/json").status == 200
-    return stored
+    return stored, host._doors[0].post("/api/v1/audit/batches", batch, "application/json").status
 
 
 def test_a_host_gets_a_proof_of_its_own_records_alone_that_leads_to_the_authority(ward: Ward) -> None:

@@ -197,6 +197,22 @@ def test_nothing_is_released_for_a_reason_that_cannot_be_kept(bench: Bench, imag
     assert Event.OBJECT_OPENED not in bench.events()
 
 
+def test_an_open_that_fails_in_a_way_that_nobody_foresaw_is_recorded_and_quotes_nothing(
+    bench: Bench, image: SealedImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("DOE^JANE")
+
+    monkeypatch.setattr(bench.opener, "_prove", fails)
+    with pytest.raises(ValueError, match="DOE"):
+        bench.opener.open(image.object_id, "A. Admin", "second opinion", "dataset")
+
+    record = bench.last_record()
+    assert (record.event, record.outcome, record.reason) == (
+        Event.OPEN_REFUSED, Outcome.SERIOUS_FAILURE, "ValueError",
+    )  # fmt: skip
+
+
 def test_an_open_of_an_unknown_object_is_recorded(bench: Bench) -> None:
     with pytest.raises(ObjectUnknown):
         bench.opener.open(ObjectId.new(), "A. Admin", "second opinion", "dataset")

@@ -235,7 +235,11 @@ def test_cut_off_anywhere_the_keys_still_open_and_the_next_start_leaves_one_kind
     for cut in cuts.folders:
         counts = load_enrolment(cut).config.keys
         assert all_of(cut, vault) == before
+        left = left_over(cut.identity, counts)
         moved(cut, counts, vault)  # as a start does, it puts in order what was cut off
+        if left:
+            record = [one for one in records(cut) if one.event is Event.KEYS_MOVED][-1]
+            assert (record.outcome, "cut off" in record.reason) == (Outcome.MINOR_FAILURE, True)
         assert left_over(cut.identity, counts) == []
         assert all_of(cut, vault) == before
         if counts is TPM:

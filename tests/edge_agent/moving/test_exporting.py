@@ -195,6 +195,23 @@ def test_an_export_that_fails_at_its_very_end_is_recorded_as_failed_after_all(ol
     assert not stick.exists()
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_an_export_that_ends_in_a_way_that_nobody_foresaw_is_recorded_as_failed(
+    old: Carrier, stick: Path, stop: type[BaseException]
+) -> None:
+    class Stopped(NewExport):
+        def _put(self, descriptor: int, piece: bytes) -> None:
+            raise stop("DOE^JANE")
+
+    old.capture()
+    with pytest.raises(stop):
+        old.export(Stopped(stick))
+
+    last = old.host.records()[-1]
+    assert (last.event, last.outcome, last.reason) == (Event.SPOOL_EXPORTED, Outcome.SERIOUS_FAILURE, stop.__name__)
+    assert not stick.exists()
+
+
 @pytest.mark.parametrize("size", [2000, 2 << 20], ids=["in a segment", "in a file"])
 @pytest.mark.parametrize("which", ["binding", "body", "record"])
 def test_an_object_that_rotted_on_the_disk_is_named_and_the_others_come(

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edge_agent.capture.recovery import Recovery
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, FileUnreadable
-from edge_agent.moving.importer import NotAllTakenIn, OwnExport
+from edge_agent.moving.importer import NotAllTakenIn, OwnExport, SpoolImporter
 from edge_agent.moving.judge import StrangeCertificate, certified
 from edge_agent.moving.manifest import ListedObject, Manifest, PartList
 from edge_agent.moving.spools import Held, HostSpool, Readable
@@ -100,6 +100,22 @@ def test_what_was_brought_is_known_for_another_hosts_also_after_a_restart(
 
     assert [new.moved.source_of(one) for one in captured] == [old.host_id] * 3
     assert new.moved.source_of(own) is None
+
+
+def test_an_import_that_ends_in_a_way_that_nobody_foresaw_is_recorded_as_failed(
+    new: Carrier, carried: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SpoolImporter, "_part", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        new.take_in(carried)
+
+    last = new.host.records()[-1]
+    assert (last.event, last.outcome, last.reason) == (
+        Event.SPOOL_IMPORTED, Outcome.SERIOUS_FAILURE, "KeyboardInterrupt",
+    )  # fmt: skip
 
 
 def test_what_was_brought_is_no_capture_of_the_new_host(
