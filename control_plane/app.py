@@ -20,6 +20,7 @@ from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
+from control_plane.audit_log.room import LogRoom
 from control_plane.audit_log.silent_hosts import SilentHosts
 from control_plane.backup.restored import mark_of
 from control_plane.checkpoints.exchange import CheckpointExchange
@@ -552,6 +553,7 @@ class ControlPlane:
                 *self._witnesses.gaps(),
                 *self._silent.gaps(),
                 *DatedAhead(self._database, self._clock).gaps(),
+                *LogRoom(self._database).gaps(),
                 *self._standings.gaps(),
                 *self._taking_back.gaps(),
             ),
