@@ -89,8 +89,8 @@ class BackupMaker:
     def make(self, folder: BackupFolder, person: str, *, keep: timedelta | None = None) -> Made:
         """Return a backup once all of it was read back, it counts, and the log says so.
 
-        Raises FolderInUse, BackupDamaged: what was read back is not what was written. Raises RootKeyInside,
-        NoPlaceInBackup, StoreUnavailable, DatabaseUnavailable. What was begun then stays incomplete.
+        Raises FolderInUse, NoPlaceForBackups, BackupDamaged: what was read back is not what was written. Raises
+        RootKeyInside, NoPlaceInBackup, StoreUnavailable, DatabaseUnavailable. What was begun then stays incomplete.
         """
         with folder.sole_use():
             label = f"{self._centre.clock.now():%Y%m%dT%H%M%SZ}-{self._random(2).hex()}"

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from control_plane.audit_log.objects import MAX_ENTRY, number_of
 from control_plane.backup import making, register
-from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, chosen
+from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, NoPlaceForBackups, chosen
 from control_plane.backup.lines import RootKeyInside, type_of
 from control_plane.backup.making import BackupMaker
 from control_plane.backup.manifest import DATABASE
@@ -124,6 +124,24 @@ def test_an_interrupted_backup_never_counts_and_is_known_to_hold_keys(kept: Kept
 def test_two_backups_do_not_write_to_one_folder_at_once(kept: Kept) -> None:
     with kept.backups.sole_use(), pytest.raises(FolderInUse):
         kept.back_up()
+
+
+@pytest.mark.parametrize("below, missing", [("bakcups/nightly", "bakcups"), ("bakcups/a/b/c", "bakcups")])
+def test_a_backup_into_a_folder_that_nothing_leads_to_is_refused_and_nothing_is_made(
+    kept: Kept, below: str, missing: str
+) -> None:
+    folder = kept.folder / below
+
+    with pytest.raises(NoPlaceForBackups) as refused:
+        kept.maker().make(BackupFolder(folder), "A. Admin")
+
+    assert refused.value.missing == kept.folder / missing
+    assert f"{kept.folder / missing} is not there" in str(refused.value)
+    assert not (kept.folder / missing).exists()
+    assert copies(kept) == []
+
+    folder.parent.mkdir(parents=True)
+    assert kept.maker().make(BackupFolder(folder), "A. Admin").copied == 2, "the last name alone is made"
 
 
 def test_a_body_that_rotted_in_the_vault_is_named_and_its_good_copy_kept(kept: Kept) -> None:
