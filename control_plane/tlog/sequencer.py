@@ -129,6 +129,6 @@ class Sequencer:
 
 
 def _verify_room(size: int, leaves: Sequence[bytes], most: int) -> None:
-    """Raises LogFull: look-ups, proofs and backups find nothing beyond."""
+    """Raises LogFull: an entry beyond has no number by which it is found (audit_log/objects.py)."""
     if size + len(leaves) > most:
         raise LogFull(size, most)

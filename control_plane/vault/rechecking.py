@@ -8,14 +8,14 @@ from collections.abc import Callable
 from threading import Event as Flag
 
 from control_plane.vault.losses import Losses, is_as_signed
-from control_plane.vault.object_store import Bodies, BodyMissing, BodyUnreadable
+from control_plane.vault.object_store import Bodies, BodyMissing, StoreUnavailable
 from shared.errors import Unavailable
 from shared.identity import ObjectId
 
 _LOG = logging.getLogger(__name__)
 EVERY_HOURS = 1
 MOST_BYTES = 10 << 30
-_MOST_REFUSED = 3  # in a row: the disk is not well yet, and more questions do it no good
+_MOST_REFUSED = 3  # in a row: the disk is away, or not well yet, and more questions do it no good
 _PAUSE_S = 0.01  # for each quarter of a mebibyte
 
 
@@ -35,26 +35,29 @@ class LossRecheck:
     def round(self) -> int:
         """Look at the open losses from where the last round stopped, and return how many are over.
 
-        It stops once all were looked at, `most_bytes` were to be read, or the disk refused three bodies in a row.
+        It stops once all were looked at, `most_bytes` were to be read, or three bodies in a row could not be.
 
-        Raises StoreUnavailable, DatabaseUnavailable, and whatever `rest` raises.
+        Raises DatabaseUnavailable, and whatever `rest` raises.
         """
         over, refused, asked_bytes = 0, 0, 0
         for lost in self._losses.open_after(self._after):
-            if refused == _MOST_REFUSED or asked_bytes >= self._most_bytes:
+            if asked_bytes >= self._most_bytes:
                 return over
-            asked_bytes += lost.body_bytes
+            # First: one at which this ends is not where the next round begins.
+            self._after, asked_bytes = lost.object_id, asked_bytes + lost.body_bytes
             self._rest()
             try:
                 if is_as_signed(self._bodies, lost.object_id, lost.record, self._rest):
                     self._losses.ended((lost.object_id,), lost.object_id)
                     over += 1
                 refused = 0
-            except BodyUnreadable:
-                refused += 1
             except BodyMissing:
                 pass  # which a disk that is well and one that fails say alike
-            self._after = lost.object_id
+            except StoreUnavailable as exc:
+                refused += 1
+                if refused == _MOST_REFUSED:
+                    _LOG.warning("vault.recheck-waits", extra={"why": str(exc)})
+                    return over
         self._after = None
         return over
 

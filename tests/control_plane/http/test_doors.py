@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge_agent.config import AgentFolder
+from edge_agent.config import AgentFolder, load_config
 from edge_agent.enrol.enroller import NotTheEnrolmentDoor, enrol
 from edge_agent.https import unverified_door
 from shared.audit.batch import ChainHead, sign_batch
@@ -80,7 +80,9 @@ def test_whoever_enrols_at_the_hosts_door_is_told_so_and_the_code_stays_good(doo
 
     with pytest.raises(NotTheEnrolmentDoor, match="it is the hosts' door; give the address of the enrolment door"):
         enrol(folder, str(door.addresses["hosts_url"]), code, "CT 2")
-    assert enrol(folder, str(door.addresses["enrol_url"]), code, "CT 2")
+    enrol(folder, str(door.addresses["enrol_url"]), code, "CT 2")
+
+    assert load_config(folder).asset == "CT 2"
 
 
 @pytest.mark.parametrize("which, asks", [("hosts_url", True), ("enrol_url", False)])

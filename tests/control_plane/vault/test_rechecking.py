@@ -1,7 +1,7 @@
 """Losses that a disk's bad hour left behind end by themselves, and none that is one does."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,10 @@ from sqlalchemy import select
 
 from control_plane.app import ControlPlane
 from control_plane.db.models import Host, LostObject, Object
+from control_plane.db.transactions import DatabaseUnavailable
 from control_plane.settings import Settings
-from control_plane.vault.losses import gaps
-from control_plane.vault.object_store import Body, BodyUnreadable, StoreUnavailable
+from control_plane.vault.losses import Losses, OpenLoss, gaps
+from control_plane.vault.object_store import Body, BodyUnreadable
 from control_plane.vault.rechecking import BrokenOff, LossRecheck, PacedRecheck
 from shared.audit.events import Event
 from shared.clock import SystemClock
@@ -144,19 +145,38 @@ def test_no_more_than_a_few_losses_are_held_at_a_time_and_none_is_left_out(
     assert LossRecheck(bench.losses, bench.objects).round() == 5
 
 
-def test_where_the_disk_is_not_mounted_nothing_ends_and_the_round_is_put_off(
+def test_where_the_disk_is_not_mounted_nothing_ends_and_the_rest_waits(
     bench: Bench, host: HostBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lost(bench, host, 1, take_away)
+    lost(bench, host, 4, take_away)
     (bench.folder / "objects").rename(bench.folder / "away")
+    bodies = Asked(bench)
 
-    with pytest.raises(StoreUnavailable):
-        LossRecheck(bench.losses, bench.objects).round()
     with caplog.at_level(logging.WARNING):
-        PacedRecheck(bench.losses, bench.objects).round()
+        LossRecheck(bench.losses, bodies).round()
 
     assert [record.message for record in caplog.records] == ["vault.recheck-waits"]
-    assert len(open_losses(bench)) == 1
+    assert (len(bodies.ids), len(open_losses(bench))) == (3, 4)
+
+
+def test_one_body_that_cannot_be_asked_for_keeps_no_others_waiting(bench: Bench, host: HostBench) -> None:
+    (strange, _), (image, body) = lost(bench, host, 2, take_away)
+    bench.body(strange.object_id).mkdir()
+    give_again(bench, image, body)
+
+    assert LossRecheck(bench.losses, bench.objects).round() == 1
+    assert open_losses(bench) == [strange.object_id]
+
+
+def test_a_database_that_is_away_puts_a_round_off(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    class Away(Losses):
+        def open_after(self, after: ObjectId | None) -> Iterator[OpenLoss]:
+            raise DatabaseUnavailable("it is locked")
+
+    with caplog.at_level(logging.WARNING):
+        PacedRecheck(Away(bench.database, bench.journal, bench.clock), bench.objects).round()
+
+    assert [record.message for record in caplog.records] == ["vault.recheck-waits"]
 
 
 def test_it_rests_before_each_body_and_after_each_quarter_of_a_mebibyte(bench: Bench, host: HostBench) -> None:
