@@ -21,6 +21,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
 from control_plane.audit_log.refused_batches import RefusedBatches
+from control_plane.audit_log.room import LogRoom
 from control_plane.audit_log.silent_hosts import SilentHosts
 from control_plane.backup.restored import mark_of
 from control_plane.checkpoints.exchange import CheckpointExchange
@@ -116,6 +117,7 @@ from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.losses import Losses
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
+from control_plane.vault.rechecking import EVERY_HOURS, PacedRecheck
 from control_plane.vault.rows import holds_any
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
@@ -332,6 +334,12 @@ class ControlPlane:
             frames = self._make_frames()
             frames.start()
             opened.callback(frames.stop)
+            recheck = PacedRecheck(self._losses(), self._objects)
+            scheduler.add_job(
+                recheck.round, "interval", hours=EVERY_HOURS, id="losses", next_run_time=self._clock.now(),
+                misfire_grace_time=None,
+            )  # fmt: skip
+            opened.callback(recheck.stop)
             scheduler.add_job(self._comparisons.run_due, "interval", hours=1, id="coverage")
             opened.callback(self._comparisons.stop)
             self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
@@ -547,6 +555,7 @@ class ControlPlane:
                 *self._silent.gaps(),
                 *DatedAhead(self._database, self._clock).gaps(),
                 *RefusedBatches(self._database, self._clock).gaps(),
+                *LogRoom(self._database).gaps(),
                 *self._standings.gaps(),
                 *self._taking_back.gaps(),
             ),

@@ -17,7 +17,8 @@ TIMEOUT_S = 30.0
 _BLOCK_BYTES = 256 << 10
 _MAX_ANSWER_BYTES = 4 << 20
 _LISTEN_S = 5.0
-_EXPIRED = "ALERT_CERTIFICATE_EXPIRED"  # as OpenSSL names the alert of RFC 8446 section 6.2
+# As OpenSSL names alerts of RFC 8446 section 6.2.
+_EXPIRED, _CERTIFICATE_REQUIRED = "ALERT_CERTIFICATE_EXPIRED", "ALERT_CERTIFICATE_REQUIRED"
 _NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}  # as OpenSSL 3.0 and 3.2 say it
 # These say something of the host or the moment and nothing of what was sent; another try may succeed.
 _FORBIDDEN = 403
@@ -87,17 +88,22 @@ class HttpsDoor:
         return self._exchange("PUT", path, source, headers)
 
     def says_expired(self) -> bool:
-        """Return whether the other side turns our certificate away as expired; False where that cannot be heard.
+        """Return whether the other side turns our certificate away as expired; False where that cannot be heard."""
+        return self._turns_away(_EXPIRED)
 
-        Nothing is sent after the handshake: who writes when the other side closes hears of a broken connection alone.
-        """
+    def asks_for_a_certificate(self) -> bool:
+        """Return whether the other side turns away whoever shows no certificate; False where that cannot be heard."""
+        return self._turns_away(_CERTIFICATE_REQUIRED)
+
+    def _turns_away(self, alert: str) -> bool:
+        # Nothing is sent after the handshake: who writes when the other side closes hears of a broken connection alone.
         self._connection.close()
         try:
             self._connection.connect()
             self._connection.sock.settimeout(_LISTEN_S)
             self._connection.sock.recv(1)
         except (OSError, http.client.HTTPException) as exc:
-            return isinstance(exc, ssl.SSLError) and _EXPIRED in (exc.reason or "")
+            return isinstance(exc, ssl.SSLError) and alert in (exc.reason or "")
         finally:
             self._connection.close()
         return False
@@ -212,4 +218,6 @@ def problem(answer: Answer) -> dict[str, str]:
 def _reason(exc: Exception) -> str:
     if isinstance(exc, ssl.SSLError) and exc.reason in _NO_TLS:
         return "what listens there does not speak TLS; is it this door's port?"
+    if isinstance(exc, ssl.SSLError) and _CERTIFICATE_REQUIRED in (exc.reason or ""):
+        return "what listens there talks to enrolled hosts alone; is it the hosts' door, and not the enrolment door?"
     return f"{type(exc).__name__}: {exc}" if isinstance(exc, OSError) else type(exc).__name__

@@ -52,7 +52,7 @@ class AuditIntake:
         unless it is refused again for what the one before it was.
 
         Raises HostUnknown, NotCertified, Malformed, BatchOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
-        AuditAltered, AuditGap, AuditForked, DatabaseUnavailable.
+        AuditAltered, AuditGap, AuditForked, LogFull, DatabaseUnavailable.
         """
         source = host_id
         try:

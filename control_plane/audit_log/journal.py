@@ -58,7 +58,7 @@ class CentreJournal:
         """Append a record of `happening`; once this returns, it survives a power cut.
 
         Raises DatabaseUnavailable; Malformed: it has no place in one record; AuditAltered: the journal was cut and its
-        last statement changed; LogAltered. Then nothing is recorded.
+        last statement changed; LogAltered; LogFull. Then nothing is recorded.
         """
         self.commits.run(lambda session: self.append(session, happening))
 
@@ -168,7 +168,7 @@ class _Gathered:
         return take_back
 
     def finish(self) -> None:
-        """Keep the records and enter all that was gathered. Raises LogAltered."""
+        """Keep the records and enter all that was gathered. Raises LogAltered, LogFull."""
         del self._session.info[_GATHERED]
         if self._run.new:
             self._keep(self._session, self._run)

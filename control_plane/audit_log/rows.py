@@ -73,7 +73,10 @@ def last_statement(session: Session, source: str) -> Signed | None:
 
 
 def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
-    """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
+    """Keep records and enter them in the Merkle log, within a transaction of `in_one_commit`.
+
+    Raises LogAltered, LogFull.
+    """
     source, (records, stored, leaves) = arrival.source, arrival.new
     entry, stamp = sequencer.enter(session, leaves), as_stored(session, arrival.received)
     numbers, happened = [record.seq for record in records], [record.happened for record in records]

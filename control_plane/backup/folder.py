@@ -39,6 +39,17 @@ class FolderInUse(Refused):
         self.folder = folder
 
 
+class NoPlaceForBackups(Refused):
+    """Making it would put the backup on the disk that happens to be there."""
+
+    def __init__(self, folder: Path, missing: Path) -> None:
+        super().__init__(
+            f"{missing} is not there, so no backup is written to {folder}: is the name right, and the disk mounted? "
+            f"If it is to be a new folder, make {folder.parent} first"
+        )
+        self.folder, self.missing = folder, missing
+
+
 class BackupDamaged(IntegrityFailure):
     def __init__(self, what: Path, why: str) -> None:
         super().__init__(f"backup: {what} {why}")
@@ -51,8 +62,15 @@ class BackupFolder:
 
     @contextmanager
     def sole_use(self) -> Iterator[None]:
-        """Keep other writers out. Raises FolderInUse."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Keep other writers out; the folder is made where the one that it is to be in is there.
+
+        Raises FolderInUse, NoPlaceForBackups.
+        """
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError as exc:
+            missing = [folder for folder in self.path.absolute().parents if not folder.exists()]
+            raise NoPlaceForBackups(self.path, missing[-1]) from exc
         descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

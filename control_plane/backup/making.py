@@ -37,6 +37,7 @@ from control_plane.keys.root import RootKey
 from control_plane.vault.local import LocalBodies
 from control_plane.vault.losses import Losses, is_whole
 from control_plane.vault.object_store import Bodies, BodyMissing, BodyUnreadable
+from control_plane.vault.rechecking import LossRecheck
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Malformed
@@ -53,13 +54,17 @@ _MOST_LOST = 1000
 
 @dataclass(frozen=True)
 class Made:
-    """A finished backup. `copied` of its bodies are new in the folder; `damaged` names those that are in none."""
+    """A finished backup. `copied` of its bodies are new in the folder; `damaged` names those that are in none.
+
+    `regained` is how many images the vault had lost that it gives whole again.
+    """
 
     folder: Path
     manifest: Manifest
     copied: int
     copied_bytes: int
     damaged: tuple[ObjectId, ...]
+    regained: int
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,8 @@ class BackupMaker:
     def make(self, folder: BackupFolder, person: str, *, keep: timedelta | None = None) -> Made:
         """Return a backup once all of it was read back, it counts, and the log says so.
 
-        Raises FolderInUse, BackupDamaged: what was read back is not what was written. Raises RootKeyInside,
-        NoPlaceInBackup, StoreUnavailable, DatabaseUnavailable. What was begun then stays incomplete.
+        Raises FolderInUse, NoPlaceForBackups, BackupDamaged: what was read back is not what was written. Raises
+        RootKeyInside, NoPlaceInBackup, StoreUnavailable, DatabaseUnavailable. What was begun then stays incomplete.
         """
         with folder.sole_use():
             label = f"{self._centre.clock.now():%Y%m%dT%H%M%SZ}-{self._random(2).hex()}"
@@ -99,8 +104,10 @@ class BackupMaker:
             path = folder.finish(label)
             damaged = tuple(body.object_id for body in copied.damaged)
             in_one_commit(self._centre.database, lambda session: self._note(session, manifest, person))
-            self._note_losses(copied.damaged)  # last: the backup is whole whatever becomes of that
-        return Made(path, manifest, copied.count, copied.size_bytes, damaged)
+            # Last: the backup is whole whatever becomes of that.
+            regained = LossRecheck(self._centre.losses, self._centre.bodies).round()
+            self._note_losses(copied.damaged)
+        return Made(path, manifest, copied.count, copied.size_bytes, damaged, regained)
 
     def _dump(self, folder: Path, label: str, place: Path, keep: timedelta | None) -> Manifest:
         with snapshot(self._centre.database) as session:

@@ -5,7 +5,7 @@ delivered since: those the vault acknowledged, lost with its disk, and can only 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
@@ -45,6 +45,7 @@ from shared.fleet.receipt import restore_mark
 from shared.identity import CONTROL_PLANE
 
 RESTORED, UNSETTLED, _SETTLED = "restored", "restored before, and not settled", "restored and settled: "
+_UNSETTLED = or_(Fact.name == RESTORED, Fact.name.startswith(UNSETTLED))
 _MOST_NAMED, _AT_ONCE = 5, 500
 
 
@@ -84,10 +85,10 @@ class Restored:
         return restored
 
 
-def unsettled(session: Session) -> Restored | None:
-    """Return what this centre was restored from, None where it was not, or a person settled it. Raises Malformed."""
-    fact = session.get(Fact, RESTORED)
-    return None if fact is None else Restored.parse(fact.value)
+def unsettled(session: Session) -> list[Restored]:
+    """Return the restores of this centre that no person settled, the newest last. Raises Malformed."""
+    facts = session.scalars(select(Fact.value).where(_UNSETTLED))
+    return sorted(map(Restored.parse, facts), key=lambda restored: restored.when)
 
 
 def settled(session: Session) -> Iterator[Restored]:
@@ -98,7 +99,7 @@ def settled(session: Session) -> Iterator[Restored]:
 
 def mark_of(session: Session) -> str:
     """Return by what hosts know that this centre was restored, empty where it never was; settling changes nothing."""
-    known = or_(Fact.name == RESTORED, Fact.name.startswith(_SETTLED))
+    known = or_(_UNSETTLED, Fact.name.startswith(_SETTLED))
     return restore_mark(session.scalars(select(Fact.value).where(known)))
 
 
@@ -128,12 +129,13 @@ class RestoreSettling:
         in_one_commit(self._database, lambda session: self._settle(session, person, reason))
 
     def _settle(self, session: Session, person: str, reason: str) -> None:
-        restored = unsettled(session)
-        if restored is None:
+        restores = unsettled(session)
+        if not restores:
             raise NotRestored
-        session.execute(delete(Fact).where(Fact.name.in_((RESTORED, UNSETTLED))))
-        session.merge(Fact(name=f"{_SETTLED}{restored.label}", value=restored.text()))
-        who, what = (Participant("person", person, True),), (Subject("backup", restored.label),)
+        session.execute(delete(Fact).where(_UNSETTLED))
+        for one in restores:
+            session.merge(Fact(name=f"{_SETTLED}{one.label}", value=one.text()))
+        who, what = (Participant("person", person, True),), tuple(Subject("backup", one.label) for one in restores)
         private: dict[str, Json] = {"reason": reason}
         self._journal.append(
             session, Happening(Event.RESTORE_SETTLED, Action.UPDATE, Outcome.SUCCESS, who, what, private=private)
@@ -141,23 +143,23 @@ class RestoreSettling:
 
 
 def gaps(session: Session) -> Iterator[str]:
-    """Say what is not proved since a restore, until a person settles it."""
-    restored = unsettled(session)
-    if restored is None:
-        return
-    yield (
-        f"restored from backup {restored.label}: what was done after {clocks.text(restored.begun)} is not here: hosts "
-        "and people added or taken away, policy published, codes and keys; who was erased from the log since is in it "
-        "again, unless erased.json was put beside the root key; look into it, then "
-        "`leadglass-server settle-restore --data DIR --reason …`"
-    )
-    yield from _lost(session, restored)
-    yield from _unheard(session, restored)
+    """Say what is not proved since each restore, until a person settles them."""
+    restores = unsettled(session)
+    for restored in restores:
+        yield (
+            f"restored from backup {restored.label}: what was done after {clocks.text(restored.begun)} is not here: "
+            "hosts and people added or taken away, policy published, codes and keys; who was erased from the log since "
+            "is in it again, unless erased.json was put beside the root key; look into it, then "
+            "`leadglass-server settle-restore --data DIR --reason …`"
+        )
+    if restores:
+        yield from _lost(session, restores)
+        yield from _unheard(session, restores[-1])
 
 
-def _lost(session: Session, restored: Restored) -> Iterator[str]:
+def _lost(session: Session, restores: Sequence[Restored]) -> Iterator[str]:
     counts, named = Counter[str](), dict[str, list[str]]()
-    for host_id, object_id in _lacking(session, restored):
+    for host_id, object_id in _lacking(session, restores):
         counts[host_id] += 1
         named[host_id] = nsmallest(_MOST_NAMED, [*named.get(host_id, ()), object_id])
     for host_id, count in sorted(counts.items()):
@@ -171,13 +173,12 @@ def _lost(session: Session, restored: Restored) -> Iterator[str]:
         )
 
 
-def _lacking(session: Session, restored: Restored) -> Iterator[tuple[str, str]]:
+def _lacking(session: Session, restores: Sequence[Restored]) -> Iterator[tuple[str, str]]:
     """Yield hosts, and an object that each says it delivered and that the vault does not hold.
 
-    What had arrived before the backup was held in it. A restore that nobody settled may be the second.
+    What had arrived before the first of the backups was held in it.
     """
-    earlier = [Restored.parse(text) for text in session.scalars(select(Fact.value).where(Fact.name == UNSETTLED))]
-    seq = min(one.audit_seq for one in (restored, *earlier))
+    seq = min(one.audit_seq for one in restores)
     last = session.scalar(select(AuditRow.entry).where(AuditRow.source == CONTROL_PLANE, AuditRow.seq == seq))
     since = and_(AuditRow.entry > (-1 if last is None else last), AuditRow.event == Event.IMAGE_DELIVERED.value)
     rows, read = select(AuditRow.source, AuditRow.public).where(since), record_reader()

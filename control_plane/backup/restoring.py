@@ -214,9 +214,9 @@ class _Awakening:
     ) -> None:
         now = self._clock.now()
         restored = Restored(manifest.label, manifest.begun, manifest.audit_seq, now)
-        # What was lost then is looked for until somebody settles this one: of several, from the first on.
-        if (earlier := session.get(Fact, RESTORED)) is not None and session.get(Fact, UNSETTLED) is None:
-            session.add(Fact(name=UNSETTLED, value=earlier.value))
+        # What was lost then is looked for until somebody settles all of them.
+        if (earlier := session.get(Fact, RESTORED)) is not None:
+            session.add(Fact(name=f"{UNSETTLED}: {manifest.label}", value=earlier.value))
         end_what_opens_again(session, now)
         # Without a credential nobody could look through the others that the backup revives.
         session.execute(update(ApiToken).where(ApiToken.name != CREDENTIAL, ApiToken.ended.is_(None)).values(ended=now))

@@ -75,12 +75,11 @@ def began_within_a_loss(session: Session, shown: x509.Certificate) -> bool:
 
 
 def _is_of_before_a_restore(session: Session, shown: x509.Certificate) -> bool:
-    """Return whether a certificate's life began between a backup and the restore from it, which nobody has settled yet.
+    """Return whether a certificate's life began between a backup and a restore from it that nobody has settled yet.
 
     By then the log may have grown past what is lost, so that no finding says any more where the loss begins.
     """
-    restored = unsettled(session)
-    return restored is not None and _is_between(restored, shown)
+    return any(_is_between(restored, shown) for restored in unsettled(session))
 
 
 def began_before_a_settled_restore(session: Session, shown: x509.Certificate) -> bool:

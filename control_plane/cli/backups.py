@@ -113,6 +113,7 @@ def _shown(made: Made) -> dict[str, object]:
         "body_bytes": manifest.body_bytes,
         "copied": made.copied,
         "copied_bytes": made.copied_bytes,
+        "regained": made.regained,
     }
 
 
@@ -122,6 +123,8 @@ def _tell(made: Made) -> None:
     print(f"  objects  {manifest.objects}, {manifest.body_bytes} bytes; {made.copied} of them were not there before")
     print(f"  keys     {len(manifest.keys)}, under the root key, which is not in it: two recovery shares open it")
     print(f"  log      up to record {manifest.audit_seq} of the control plane")
+    if made.regained:
+        print(f"  losses   {made.regained} ended: what the vault had lost is there again, whole")
     for one in made.damaged[:_MOST_NAMED]:
         print(f"  DAMAGED  object {one}: its body in the vault is not what its host signed; no copy was made")
     if len(made.damaged) > _MOST_NAMED:

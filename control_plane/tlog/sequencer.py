@@ -9,27 +9,38 @@ from threading import Lock
 
 from sqlalchemy.orm import Session
 
+from control_plane.audit_log.objects import MAX_ENTRY
 from control_plane.tlog import rows
 from control_plane.tlog.rows import LogAltered
 from shared.audit.tlog.checkpoint import TreeHead, sign_checkpoint, verify_checkpoint
 from shared.audit.tlog.growth import Growth
 from shared.audit.tlog.keys import NoteKey, NoteSigner
 from shared.audit.tlog.tree import CompactRange
-from shared.errors import IntegrityFailure, Malformed
+from shared.errors import IntegrityFailure, Malformed, Unavailable
 
 _GATHERED = "gathered leaves"
+
+
+class LogFull(Unavailable):
+    """Nothing is lost: whoever has records keeps them."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"the audit log is full: it holds {size} of at most {most} entries, and takes no more")
+        self.size, self.most = size, most
 
 
 class Gathered:
     """Leaves of one transaction, with the numbers that they will have."""
 
-    def __init__(self, session: Session, enter: Callable[[Session, Sequence[bytes]], int]) -> None:
-        self._session, self._enter = session, enter
+    def __init__(self, session: Session, enter: Callable[[Session, Sequence[bytes]], int], most: int) -> None:
+        self._session, self._enter, self._most = session, enter, most
         self._first, self._leaves = -1, list[bytes]()
 
     def add(self, leaves: Sequence[bytes]) -> int:
+        """Raises LogFull."""
         if self._first < 0:
             self._first = rows.head(self._session)[0]
+        _verify_room(self._first + len(self._leaves), leaves, self._most)
         self._leaves += leaves
         return self._first + len(self._leaves) - len(leaves)
 
@@ -50,10 +61,10 @@ class Gathered:
 
 
 class Sequencer:
-    """Safe for several threads and several processes on one database."""
+    """Safe for several threads and several processes on one database. It enters `most` leaves and no more."""
 
-    def __init__(self, signer: NoteSigner) -> None:
-        self._signer = signer
+    def __init__(self, signer: NoteSigner, most: int = MAX_ENTRY) -> None:
+        self._signer, self._most = signer, most
         self._lock, self._verified = Lock(), ""
 
     @property
@@ -63,18 +74,19 @@ class Sequencer:
     def enter(self, session: Session, leaves: Sequence[bytes]) -> int:
         """Enter `leaves` in a transaction of `in_one_commit`; return the number of the first one, counted from 0.
 
-        Raises LogAltered: the head is not what was signed, or nobody signed it.
+        Raises LogAltered: the head is not what was signed, or nobody signed it; LogFull, before anything is written.
         """
         gathered = session.info.get(_GATHERED)
         return self._enter(session, leaves) if gathered is None else gathered.add(leaves)
 
     def gather(self, session: Session) -> "Gathered":
         """From now on have what is entered within `session` wait for `finish`: one checkpoint over all of it."""
-        gathered = session.info[_GATHERED] = Gathered(session, self._enter)
+        gathered = session.info[_GATHERED] = Gathered(session, self._enter, self._most)
         return gathered
 
     def _enter(self, session: Session, leaves: Sequence[bytes]) -> int:
         size, encoded, checkpoint = rows.head(session)
+        _verify_room(size, leaves, self._most)
         grown = self._verify(size, encoded, checkpoint)
         growth = Growth(grown, rows.reader(session))
         growth.append(leaves)
@@ -114,3 +126,9 @@ class Sequencer:
     def _remember(self, checkpoint: str) -> None:
         with self._lock:
             self._verified = checkpoint
+
+
+def _verify_room(size: int, leaves: Sequence[bytes], most: int) -> None:
+    """Raises LogFull: an entry beyond has no number by which it is found (audit_log/objects.py)."""
+    if size + len(leaves) > most:
+        raise LogFull(size, most)

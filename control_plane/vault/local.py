@@ -42,11 +42,10 @@ class LocalBodies:
         self._folder = folder
 
     def open(self, object_id: ObjectId) -> "_LocalBody":
-        with _translated():
-            try:
-                return _LocalBody(self.path(object_id))
-            except FileNotFoundError as exc:
-                raise BodyMissing(object_id) from exc
+        try:
+            return _LocalBody(self.path(object_id))
+        except FileNotFoundError as exc:
+            raise BodyMissing(object_id) from exc
 
     def path(self, object_id: ObjectId) -> Path:
         name = str(object_id)
@@ -59,7 +58,7 @@ class VaultBodies(LocalBodies):
     def open(self, object_id: ObjectId) -> "_LocalBody":
         try:
             return super().open(object_id)
-        except BodyMissing:
+        except (BodyMissing, BodyUnreadable):
             self._verify_here()
             raise
 
@@ -136,17 +135,27 @@ class LocalObjectStore(VaultBodies):
 
 
 class _LocalBody(io.FileIO):
-    """An unbuffered file whose faults while reading are ours."""
+    """An unbuffered file whose faults are ours, but for one that is not there."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "rb")
+        try:
+            super().__init__(path, "rb")
+        except FileNotFoundError:
+            raise
+        except OSError as exc:
+            raise _fault(exc) from exc
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         try:
             return super().readinto(buffer) or 0
         except OSError as exc:
-            kind = BodyUnreadable if exc.errno in _NOT_GIVEN else StoreUnavailable
-            raise kind(exc.strerror or type(exc).__name__) from exc
+            raise _fault(exc) from exc
+
+
+def _fault(exc: OSError) -> StoreUnavailable:
+    """Return what a fault of one body is: the disk does not give it, or nothing can be said of it now."""
+    kind = BodyUnreadable if exc.errno in _NOT_GIVEN else StoreUnavailable
+    return kind(exc.strerror or type(exc).__name__)
 
 
 def _copy(source: Readable, file: io.BufferedWriter) -> None:
@@ -158,16 +167,14 @@ def _copy(source: Readable, file: io.BufferedWriter) -> None:
 def _same(held: Path, new: Path) -> bool:
     """Return whether two files hold the same; what the disk does not give of the one that is held is not the same."""
     buffer = memoryview(bytearray(_COPY_BYTES))
-    with _LocalBody(held) as a, new.open("rb") as b:
-        while True:
-            try:
-                count = a.readinto(buffer)
-            except BodyUnreadable:
-                return False
-            if buffer[:count] != b.read(count or 1):
-                return False
-            if not count:
-                return True
+    try:
+        with _LocalBody(held) as a, new.open("rb") as b:
+            while count := a.readinto(buffer):
+                if buffer[:count] != b.read(count):
+                    return False
+            return not b.read(1)
+    except BodyUnreadable:
+        return False
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """Images that the vault answered for and has no more: the body is missing, or is not what the host signed.
 
-The host that captured the image is told, so that it no longer says that it has it and takes it in again. With the same
+The host that captured the image is told, so that it no longer says that it has it and takes it in again; where that
+one's identity ended, whichever host brought images of it here. With the same
 image here as another object the loss is over, and its row stays, for the lost object has no receipt to give; with the
 body itself here again the row goes. The log keeps all of it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 from sqlalchemy import func, select
@@ -15,6 +17,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.db import driver
 from control_plane.db.engine import engine_of
 from control_plane.db.models import Host, LostObject, as_stored
+from control_plane.enrolment.standing import ENDED
 from control_plane.vault.object_store import Bodies, BodyMissing, BodyUnreadable
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -25,7 +28,7 @@ from shared.sealing.binding import Binding
 from shared.sealing.record import CaptureRecord
 from shared.signing import claimed_payload
 
-_MOST_NAMED = 3
+_MOST_NAMED, _AT_ONCE = 3, 100
 _READ_BYTES = 1 << 18
 _SIGNED = "SELECT host_id, record FROM objects WHERE object_id = ?"
 _LOST = "SELECT dataset_sha256 FROM lost_objects WHERE object_id = ?"
@@ -33,14 +36,35 @@ _OF_DATASET = (
     "SELECT o.object_id, o.binding, o.index_state FROM lost_objects l JOIN objects o ON o.object_id = l.object_id "
     "WHERE l.dataset_sha256 = ? AND (l.over_by IS NULL OR l.object_id = ?)"
 )
+# Whose images a host is told of: its own, and those of hosts whose identity ended and of which it brought some.
+_ENDED = ", ".join(f"'{standing}'" for standing in sorted(ENDED))
+_TOLD_OF = (
+    "(host_id = ? OR host_id IN (SELECT m.source FROM spool_moves m JOIN hosts h ON h.host_id = m.source "  # noqa: S608 (ours)
+    f"WHERE m.bearer = ? AND m.objects > 0 AND h.standing IN ({_ENDED})))"
+)
 _UNTOLD = (
-    "SELECT object_id FROM lost_objects WHERE host_id = ? AND told IS NULL AND over_by IS NULL "
+    f"SELECT object_id FROM lost_objects WHERE {_TOLD_OF} AND told IS NULL AND over_by IS NULL "  # noqa: S608 (ours)
     "ORDER BY object_id LIMIT ?"
+)
+_TOLD = f"UPDATE lost_objects SET told = ? WHERE object_id = ? AND {_TOLD_OF} AND told IS NULL"  # noqa: S608 (ours)
+_FORGET_TOLD = f"UPDATE lost_objects SET told = NULL WHERE {_TOLD_OF}"  # noqa: S608 (ours)
+_OPEN = (
+    "SELECT o.object_id, o.record, o.body_bytes FROM lost_objects l JOIN objects o ON o.object_id = l.object_id "
+    "WHERE l.over_by IS NULL AND l.object_id > ? ORDER BY l.object_id LIMIT ?"
 )
 _ENDED_BY = "SELECT object_id, host_id FROM lost_objects WHERE over_by = ?"
 _AGAIN = "UPDATE lost_objects SET over_by = NULL, told = NULL WHERE over_by = ?"
 _OVER = "UPDATE lost_objects SET over_by = ? WHERE object_id = ? AND over_by IS NULL"
 _WHO = Participant("service", CONTROL_PLANE, True)
+
+
+@dataclass(frozen=True)
+class OpenLoss:
+    """A lost object that nothing came for; `record` is what its host signed, as far as the database goes."""
+
+    object_id: ObjectId
+    record: bytes
+    body_bytes: int
 
 
 class Losses:
@@ -77,8 +101,19 @@ class Losses:
 
     def untold(self, host_id: HostId) -> tuple[ObjectId, ...]:
         """Return what a host is to be told of, the first few. Raises DatabaseUnavailable."""
-        rows = driver.rows_by_itself(self._engine, _UNTOLD, (str(host_id), MOST_LOST))
+        rows = driver.rows_by_itself(self._engine, _UNTOLD, (*[str(host_id)] * 2, MOST_LOST))
         return tuple(ObjectId.parse(name) for (name,) in rows)
+
+    def open_after(self, after: ObjectId | None) -> Iterator[OpenLoss]:
+        """Yield what nothing came for, in the order of ids, behind `after`; a few are held at a time.
+
+        Raises DatabaseUnavailable.
+        """
+        last = "" if after is None else str(after)
+        while rows := driver.rows_by_itself(self._engine, _OPEN, (last, _AT_ONCE)):
+            for name, record, size_bytes in rows:
+                yield OpenLoss(ObjectId.parse(name), driver.blob(record), size_bytes)
+            last = rows[-1][0]
 
     def regained(self, by: Binding, dataset_sha256: bytes, index_states: Sequence[str]) -> tuple[ObjectId, ...]:
         """Return what was lost and is here again with an object that holds this very data set.
@@ -95,14 +130,11 @@ class Losses:
         )
 
     def told(self, object_id: ObjectId, host_id: HostId) -> None:
-        """Note that the host of an object asked for its receipt and hears that there is none."""
+        """Note that whoever is told of an object asked for its receipt and hears that there is none."""
 
         def note(session: Session) -> None:
-            driver.run(
-                session,
-                "UPDATE lost_objects SET told = ? WHERE object_id = ? AND host_id = ? AND told IS NULL",
-                (as_stored(session, self._clock.now()), str(object_id), str(host_id)),
-            )
+            now = as_stored(session, self._clock.now())
+            driver.run(session, _TOLD, (now, str(object_id), *[str(host_id)] * 2))
 
         self._journal.commits.run(note)
 
@@ -128,20 +160,37 @@ def is_lost(session: Session, object_id: ObjectId) -> bool:
 
 def forget_telling(session: Session, host_id: HostId) -> None:
     """Have a host told of everything again, for it went back to a state in which it may not have heard."""
-    driver.run(session, "UPDATE lost_objects SET told = NULL WHERE host_id = ?", (str(host_id),))
+    driver.run(session, _FORGET_TOLD, tuple([str(host_id)] * 2))
 
 
 def is_whole(bodies: Bodies, object_id: ObjectId, size_bytes: int, digest: bytes) -> bool:
     """Return whether a body is here just as its host signed it. Raises StoreUnavailable."""
-    read, hashed, buffer = 0, sha256(), memoryview(bytearray(_READ_BYTES))
     try:
-        with bodies.open(object_id) as body:
-            while count := body.readinto(buffer) or 0:
-                hashed.update(buffer[:count])
-                read += count
+        return _digest(bodies, object_id) == (size_bytes, digest)
     except (BodyMissing, BodyUnreadable):
         return False
-    return (read, hashed.digest()) == (size_bytes, digest)
+
+
+def is_as_signed(bodies: Bodies, object_id: ObjectId, signed: bytes, rest: Callable[[], None] = lambda: None) -> bool:
+    """Return whether all of a body is what the capture record `signed` names; `rest` is called after each piece.
+
+    Raises BodyMissing, BodyUnreadable, StoreUnavailable, and whatever `rest` raises.
+    """
+    try:
+        record = CaptureRecord.parse(claimed_payload(signed))
+    except Malformed:
+        return False  # the row was altered, and nothing says what the body has to be
+    return _digest(bodies, object_id, rest) == (record.body_bytes, record.body_sha256)
+
+
+def _digest(bodies: Bodies, object_id: ObjectId, rest: Callable[[], None] = lambda: None) -> tuple[int, bytes]:
+    read, hashed, buffer = 0, sha256(), memoryview(bytearray(_READ_BYTES))
+    with bodies.open(object_id) as body:
+        while count := body.readinto(buffer) or 0:
+            hashed.update(buffer[:count])
+            read += count
+            rest()
+    return read, hashed.digest()
 
 
 def gaps(session: Session) -> Iterator[str]:

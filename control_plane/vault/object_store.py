@@ -45,7 +45,7 @@ class Body(Protocol):
 
 class Bodies(Protocol):
     def open(self, object_id: ObjectId) -> Body:
-        """Raises BodyMissing, StoreUnavailable; reading from it raises StoreUnavailable, BodyUnreadable."""
+        """Raises BodyMissing, BodyUnreadable, StoreUnavailable; reading from it raises the last two."""
 
 
 class ObjectStore(Bodies, Protocol):

@@ -25,8 +25,8 @@ from control_plane.moving.move import Move, Moves
 from control_plane.vault import conflicts, rows
 from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
-from control_plane.vault.losses import Losses, is_lost, is_whole
-from control_plane.vault.object_store import BodyConflict, BodyMissing, ObjectStore, StoreUnavailable
+from control_plane.vault.losses import Losses, is_as_signed, is_lost
+from control_plane.vault.object_store import BodyConflict, BodyMissing, BodyUnreadable, ObjectStore, StoreUnavailable
 from shared.audit.attempt import failure
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -41,7 +41,7 @@ from shared.sealing.index import SealedIndex
 from shared.sealing.object_file import BodyWindow, ObjectParts
 from shared.sealing.open import ObjectAltered, StoredObject, open_verified, unwrap, verify_parts
 from shared.sealing.record import CaptureRecord, record_digest
-from shared.signing import EvidencePublicKey, EvidenceSigner, claimed_payload
+from shared.signing import EvidencePublicKey, EvidenceSigner
 
 INDEXED, NOT_EVALUATED = "indexed", "not evaluated"
 _READ_BYTES = 1 << 18
@@ -179,7 +179,7 @@ class VaultIntake:
             try:
                 with self._store.open(object_id):
                     return held.receipt
-            except BodyMissing as exc:
+            except (BodyMissing, BodyUnreadable) as exc:
                 self._losses.found(object_id, str(exc))
         elif self._is_whole_again(object_id, held.record):
             self._losses.ended((object_id,), object_id)
@@ -189,10 +189,9 @@ class VaultIntake:
 
     def _is_whole_again(self, object_id: ObjectId, signed: bytes) -> bool:
         try:
-            record = CaptureRecord.parse(claimed_payload(signed))
-        except Malformed:
-            return False  # the row was altered, and nothing says what the body has to be
-        return is_whole(self._store, object_id, record.body_bytes, record.body_sha256)
+            return is_as_signed(self._store, object_id, signed)
+        except (BodyMissing, BodyUnreadable):
+            return False
 
     def _spool(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: _File) -> None:
         """Write the upload to `file`; of another host's object no more than the head, unless it is allowed now.

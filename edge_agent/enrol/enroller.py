@@ -12,7 +12,7 @@ from edge_agent.enrol.store import refuse_if_enrolled, store, verify_storable
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import file_name
 from edge_agent.host_keys.vault import KeyName, KeyVault
-from edge_agent.https import DoorUnavailable, HttpsDoor, accepted, fetch_unverified, problem
+from edge_agent.https import DoorUnavailable, HttpsDoor, accepted, fetch_unverified, problem, unverified_door
 from shared.enrolment.chain import Trust
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
@@ -20,6 +20,7 @@ from shared.errors import Malformed, Refused
 from shared.identity import HostId
 
 _FORBIDDEN, _TOO_MANY = 403, 429
+_ASK_S = 5.0
 _IDENTITY_BYTES = 128 << 10  # more than keys, certificates and addresses take
 _NOT_THE_CODE = {"CodeOfAnotherAsset", "Tombstoned"}
 
@@ -29,6 +30,15 @@ class CodeRefused(Refused):
 
     def __init__(self) -> None:
         super().__init__("the centre does not take this code: it is wrong, used or expired; ask for a new one")
+
+
+class NotTheEnrolmentDoor(Refused):
+    def __init__(self, door: str) -> None:
+        super().__init__(
+            f"{door} talks to none but enrolled hosts: it is the hosts' door; give the address of the enrolment door, "
+            "which the control plane prints as it starts"
+        )
+        self.door = door
 
 
 class EnrolmentRefused(Refused):
@@ -51,13 +61,12 @@ def enrol(
     """Return the id that the centre gave this host, once its identity is stored durably.
 
     `machine` are the digests by which the centre knows this machine again.
-    Raises AlreadyEnrolled, Malformed, DoorUnavailable, StrangeCentre, KeyVaultUnavailable, CodeRefused,
-    EnrolmentRefused, DoorRefused,
-    AnswerUnusable, IdentityNotStored.
+    Raises AlreadyEnrolled, Malformed, DoorUnavailable, NotTheEnrolmentDoor, StrangeCentre, KeyVaultUnavailable,
+    CodeRefused, EnrolmentRefused, DoorRefused, AnswerUnusable, IdentityNotStored.
     """
     refuse_if_enrolled(folder.identity)
     host, port = address(url)
-    ca = verify_centre(fetch_unverified(host, port, "/ca.pem"), code)
+    ca = verify_centre(_shown(host, port), code)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=ca.public_bytes(Encoding.PEM).decode())
@@ -88,6 +97,17 @@ def enrol(
         },
     )
     return answer.host_id
+
+
+def _shown(host: str, port: int) -> bytes:
+    try:
+        return fetch_unverified(host, port, "/ca.pem")
+    except DoorUnavailable as exc:
+        # Asked anew: the word that a certificate is missing may be lost with the connection.
+        door = unverified_door(host, port, _ASK_S)
+        if door.asks_for_a_certificate():
+            raise NotTheEnrolmentDoor(door.name) from exc
+        raise
 
 
 def _exchange(door: HttpsDoor, sent: EnrolmentRequest) -> EnrolmentAnswer:

@@ -108,7 +108,7 @@ class SpoolImporter:
 
     `answered_for` returns the digest of the capture record for which the vault has answered, None where it has not or
     that is in doubt. `doubt` has the vault asked whether it still holds objects: what is carried may be the only copy
-    by now, and the vault tells of a loss who captured it and not who brought it.
+    by now, and the vault tells of a loss who captured it, and who brought it only where the other's identity ended.
     """
 
     def __init__(

@@ -317,6 +317,9 @@ def test_an_image_that_is_lost_is_counted_told_and_over_by_another_object(bench:
 
     with bench.database() as session:
         assert len(list(gaps(session))) == 3
+    missed = sorted((image.object_id for image in (lost, told, other)), key=str)
+    assert [one.object_id for one in bench.losses.open_after(None)] == missed
+    assert [one.object_id for one in bench.losses.open_after(missed[0])] == missed[1:]
     bench.receive(rest.seal(b"lost"))
     bench.receive(told)
     assert bench.losses.untold(host.host_id) == ()

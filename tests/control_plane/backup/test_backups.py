@@ -1,6 +1,7 @@
 """A backup holds all that it says, is proved before it counts, and never holds the root key."""
 
 import base64
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from sqlalchemy import select
 
 from control_plane.audit_log.objects import MAX_ENTRY, number_of
 from control_plane.backup import making, register
-from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, chosen
+from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, NoPlaceForBackups, chosen
 from control_plane.backup.lines import RootKeyInside, type_of
 from control_plane.backup.making import BackupMaker
 from control_plane.backup.manifest import DATABASE
@@ -22,10 +23,12 @@ from control_plane.keys import drill, shares
 from control_plane.keys.root import KeyNotAuthentic, RootKey
 from control_plane.vault.index_service import Attribute
 from control_plane.vault.losses import Losses
+from control_plane.vault.object_store import BodyUnreadable
 from shared.audit.events import Event
 from shared.identity import ObjectId
 from tests.control_plane.backup.kept import Kept, everything
 from tests.control_plane.vault.bench import ROOT
+from tests.control_plane.vault.harm import not_given_to_a_reader, not_given_to_an_opener
 
 
 def copies(kept: Kept) -> list[Copy]:
@@ -123,6 +126,24 @@ def test_two_backups_do_not_write_to_one_folder_at_once(kept: Kept) -> None:
         kept.back_up()
 
 
+@pytest.mark.parametrize("below, missing", [("bakcups/nightly", "bakcups"), ("bakcups/a/b/c", "bakcups")])
+def test_a_backup_into_a_folder_that_nothing_leads_to_is_refused_and_nothing_is_made(
+    kept: Kept, below: str, missing: str
+) -> None:
+    folder = kept.folder / below
+
+    with pytest.raises(NoPlaceForBackups) as refused:
+        kept.maker().make(BackupFolder(folder), "A. Admin")
+
+    assert refused.value.missing == kept.folder / missing
+    assert f"{kept.folder / missing} is not there" in str(refused.value)
+    assert not (kept.folder / missing).exists()
+    assert copies(kept) == []
+
+    folder.parent.mkdir(parents=True)
+    assert kept.maker().make(BackupFolder(folder), "A. Admin").copied == 2, "the last name alone is made"
+
+
 def test_a_body_that_rotted_in_the_vault_is_named_and_its_good_copy_kept(kept: Kept) -> None:
     kept.back_up()
     good, rotten = kept.images[0], kept.capture(kept.bench.enrol())
@@ -192,15 +213,35 @@ def test_what_came_back_while_the_backup_was_made_is_not_lost(kept: Kept, monkey
     assert [kept.bench.losses.untold(one.host_id) for one in (back, gone)] == [(), (gone.object_id,)]
 
 
-def test_a_body_that_the_disk_does_not_give_ends_no_backup(kept: Kept) -> None:
+@pytest.mark.parametrize("not_given", [not_given_to_a_reader, not_given_to_an_opener])
+def test_a_body_that_the_disk_does_not_give_ends_no_backup(kept: Kept, not_given: Callable[[Path], None]) -> None:
     unreadable, other = kept.images
-    body = kept.bench.body(unreadable.object_id)
-    body.unlink()
-    body.symlink_to("/proc/self/mem")
+    not_given(kept.bench.body(unreadable.object_id))
 
     assert kept.back_up().damaged == (unreadable.object_id,)
     assert kept.bench.losses.untold(unreadable.host_id) == (unreadable.object_id,)
     assert [path.name for path in kept.backups.objects.rglob("*") if path.is_file()] == [f"{other.object_id}.body"]
+
+
+def test_a_backup_ends_the_losses_whose_bodies_the_disk_gives_again_also_of_images_that_it_held_already(
+    kept: Kept,
+) -> None:
+    kept.back_up()
+    for image in kept.images:
+        body = kept.bench.body(image.object_id)
+        whole = body.read_bytes()
+        not_given_to_a_reader(body)
+        with pytest.raises(BodyUnreadable):
+            kept.bench.read(image)
+        if image is kept.images[0]:
+            body.unlink()
+            body.write_bytes(whole)
+
+    made = kept.back_up()
+
+    assert (made.copied, made.regained, made.damaged) == (0, 1, ())
+    assert [one.object_id for one in kept.bench.losses.open_after(None)] == [kept.images[1].object_id]
+    assert kept.bench.events()[-1] is Event.LOSS_OVER
 
 
 def test_a_copy_that_the_disk_wrote_otherwise_is_no_backup(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

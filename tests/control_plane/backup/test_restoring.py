@@ -1,6 +1,7 @@
 """A centre made again from a backup: proved before it is written, whole or refused, and honest about what it lacks."""
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,13 +11,14 @@ from sqlalchemy import select
 
 from control_plane.backup import restoring
 from control_plane.backup.folder import BackupDamaged
-from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, mark_of, unsettled
+from control_plane.backup.restored import UNSETTLED, NotRestored, RestoreSettling, gaps, mark_of, settled, unsettled
 from control_plane.backup.restoring import FolderNotEmpty, RestoreRefused
 from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.db.engine import DatabaseRefused
 from control_plane.db.models import (
     EnrolmentCodeRow,
+    Fact,
     LapsedAskRow,
     Person,
     PersonSession,
@@ -302,6 +304,42 @@ def test_what_a_restore_lost_that_nobody_settled_is_named_after_a_second_one(kep
     assert not _gaps_naming(kept.restored(third), str(lost.object_id))
 
 
+def test_all_restores_that_nobody_settled_are_named_and_settled_together(kept: Kept, new: Folders) -> None:
+    labels = []
+    for number in range(3):
+        labels.append(kept.back_up().manifest.label)
+        kept.bench.clock.advance(timedelta(minutes=1))
+        folders = Folders(new.data.parent / f"restored {number}")
+        kept.restore(folders)
+        kept.bench = kept.restored(folders)
+        kept.bench.clock.advance(timedelta(hours=number + 1))
+    again = kept.bench
+    with again.database() as session:
+        assert [one.label for one in unsettled(session)] == labels
+        mark = mark_of(session)
+    assert [sum(label in gap for gap in _gaps_naming(again, "restored from backup")) for label in labels] == [1, 1, 1]
+
+    RestoreSettling(again.database, again.journal).settle("A. Admin", "looked through the days since")
+
+    with again.database() as session:
+        assert (unsettled(session), list(gaps(session)), mark_of(session)) == ([], [], mark)
+        assert sorted(one.label for one in settled(session)) == sorted(labels)
+    assert [what.name for what in again.last_record().what] == labels
+
+
+def test_a_restore_that_an_older_version_kept_beside_the_newest_is_one_of_them(kept: Kept, new: Folders) -> None:
+    kept.back_up()
+    kept.restore(new)
+    again = kept.restored(new)
+    with again.database.begin() as session:
+        (newest,) = unsettled(session)
+        first = replace(newest, label="20260101T000000Z-0000", when=newest.begun - timedelta(days=1))
+        session.add(Fact(name=UNSETTLED, value=first.text()))
+
+    with again.database() as session:
+        assert unsettled(session) == [first, newest]
+
+
 def test_what_a_restore_lost_is_named_beside_records_that_were_altered(kept: Kept, new: Folders) -> None:
     host = kept.spare
     made = kept.back_up()
@@ -328,8 +366,7 @@ def test_a_restore_stays_open_until_a_named_person_settles_it_with_a_reason(kept
     again = kept.restored(new)
     settling = RestoreSettling(again.database, again.journal)
     with again.database() as session:
-        restored, mark = unsettled(session), mark_of(session)
-        assert restored is not None
+        (restored,), mark = unsettled(session), mark_of(session)
         assert is_restore_mark(mark)
         assert (restored.label, restored.audit_seq) == (made.manifest.label, made.manifest.audit_seq)
 
@@ -362,11 +399,11 @@ def test_to_settle_a_restore_and_to_issue_again_are_two_words_of_which_neither_s
     guard.accept("A. Admin", "looked at every host")
     with again.database() as session:
         guard.verify_may_issue(session)
-        assert unsettled(session) is not None
+        assert unsettled(session)
 
     RestoreSettling(again.database, again.journal).settle("A. Admin", "looked through the days since")
     with again.database() as session:
-        assert unsettled(session) is None
+        assert not unsettled(session)
 
 
 def test_who_settles_a_restore_lets_nothing_be_issued_by_that(kept: Kept, new: Folders) -> None:

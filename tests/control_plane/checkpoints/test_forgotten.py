@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy.orm import Session
 
-from control_plane.backup.restored import RESTORED, Restored
+from control_plane.backup.restored import RESTORED, UNSETTLED, Restored
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db.models import Fact
 from control_plane.db.models import Host as HostRow
@@ -120,6 +120,23 @@ def test_after_a_restore_a_host_that_renewed_since_goes_on_before_anybody_shows_
     with ward.door.centre._database.begin() as session:
         when = max(begun, ward.clock.now())
         session.add(Fact(name=RESTORED, value=Restored("a backup", begun, 1, when).text()))
+
+    assert asks(b) == answer
+
+
+@pytest.mark.parametrize("is_kept, answer", [(True, IN), (False, OUT)], ids=["both", "the second alone"])
+def test_a_host_that_renewed_before_the_first_of_two_restores_goes_on_after_the_second(
+    ward: Ward, is_kept: bool, answer: int
+) -> None:
+    b, begun = ward.enrol("CT B"), ward.clock.now()
+    copied = ward.copy()
+    b.renewal.renew()
+    ward.restore(copied, with_mark=False, with_list=True)
+    first, later = Restored("a backup", begun, 1, ward.clock.now()), ward.clock.now() + timedelta(days=1)
+    with ward.door.centre._database.begin() as session:
+        if is_kept:
+            session.add(Fact(name=f"{UNSETTLED}: another backup", value=first.text()))
+        session.add(Fact(name=RESTORED, value=Restored("another backup", later, 2, later).text()))
 
     assert asks(b) == answer
 

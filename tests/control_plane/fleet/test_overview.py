@@ -3,6 +3,9 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from sqlalchemy import text
+
+from control_plane.audit_log.objects import MAX_ENTRY
 from control_plane.db.models import Conflict
 from shared.fleet.budget import Budget, NotCounted
 from shared.fleet.keys import KeyProtection
@@ -107,6 +110,18 @@ def test_a_certificate_that_was_not_renewed_is_named_before_and_after_it_expires
     assert "CT 2: its certificate expires at" in fleet.status()[1]
     fleet.clock.advance(timedelta(days=2))
     assert "nothing it captures is delivered" in fleet.status()[1]
+
+
+def test_a_log_that_will_be_full_is_not_proved_from_nine_tenths_on(fleet: Fleet) -> None:
+    with fleet.database.begin() as session:
+        size = session.execute(text("SELECT size FROM log_head")).scalar_one()
+
+    def said_at(size: int) -> list[str]:
+        with fleet.database.begin() as session:
+            session.execute(text("UPDATE log_head SET size = :size"), {"size": size})
+        return [gap for gap in fleet.answer()["not_evaluated"] if "the audit log holds" in gap]
+
+    assert [len(said_at(at)) for at in (MAX_ENTRY * 9 // 10 + 1, MAX_ENTRY * 9 // 10, size)] == [1, 0, 0]
 
 
 def test_open_conflicts_are_counted_and_said_until_they_are_settled(fleet: Fleet) -> None:

@@ -5,12 +5,16 @@ import ssl
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edge_agent.config import AgentFolder, load_config
+from edge_agent.enrol.enroller import NotTheEnrolmentDoor, enrol
+from edge_agent.https import unverified_door
 from shared.audit.batch import ChainHead, sign_batch
 from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.packed import pack
@@ -69,6 +73,23 @@ def pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
+
+
+def test_whoever_enrols_at_the_hosts_door_is_told_so_and_the_code_stays_good(door: Open, tmp_path: Path) -> None:
+    folder, code = AgentFolder(tmp_path / "agent"), issue_code(door)
+
+    with pytest.raises(NotTheEnrolmentDoor, match="it is the hosts' door; give the address of the enrolment door"):
+        enrol(folder, str(door.addresses["hosts_url"]), code, "CT 2")
+    enrol(folder, str(door.addresses["enrol_url"]), code, "CT 2")
+
+    assert load_config(folder).asset == "CT 2"
+
+
+@pytest.mark.parametrize("which, asks", [("hosts_url", True), ("enrol_url", False)])
+def test_the_hosts_door_alone_asks_for_a_certificate(door: Open, which: str, asks: bool) -> None:
+    to = unverified_door("127.0.0.1", urlsplit(str(door.addresses[which])).port or 0, 2)
+
+    assert to.asks_for_a_certificate() == asks
 
 
 def test_the_enrolment_door_shows_the_ca_that_a_code_names(door: Open) -> None:

@@ -20,10 +20,12 @@ from control_plane.moving.grants import (
     gaps,
 )
 from control_plane.moving.move import Move
-from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
+from control_plane.vault.losses import forget_telling
+from control_plane.vault.receive import NotHeld, ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from shared.audit.batch import AuditForked, AuditGap
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.record import AuditRecord
+from shared.errors import IntegrityFailure
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId
 from shared.sealing import object_file
@@ -512,3 +514,48 @@ def test_what_ended_or_expired_can_be_allowed_anew_and_is_listed_as_what_it_is(
         bench.moves.end("A. Admin", second.move_id)
     with pytest.raises(MoveUnknown):
         bench.moves.end("A. Admin", "00000000")
+
+
+# ---- what the vault loses of it
+
+
+def lose(bench: Bench, image: SealedImage) -> None:
+    bench.body(image.object_id).unlink()
+    with pytest.raises(IntegrityFailure):
+        bench.read(image)
+
+
+@pytest.mark.parametrize("standing", ["replaced", "revoked", "decommissioned"])
+def test_of_what_it_brought_a_host_is_told_that_the_vault_lost_it_where_nobody_is_left_who_captured_it(
+    bench: Bench, old: HostBench, new: HostBench, standing: str
+) -> None:
+    image, idle = old.seal(), bench.enrol()
+    move = allow(bench, old, new)
+    allow(bench, old, idle)
+    bring(bench, new, image)
+    bench.moves.end("A. Admin", move.move_id)
+    lose(bench, image)
+    assert [bench.losses.untold(one.host_id) for one in (old, new)] == [(image.object_id,), ()], "it lives"
+
+    bench.sql("UPDATE hosts SET standing = :standing WHERE host_id = :host", standing=standing, host=str(old.host_id))
+
+    assert [bench.losses.untold(one.host_id) for one in (new, idle)] == [(image.object_id,), ()]
+    for one, left in ((idle, (image.object_id,)), (new, ())):
+        with pytest.raises(NotHeld):
+            bench.intake.receipt_of(image.object_id, one.host_id)
+        assert bench.losses.untold(new.host_id) == left
+
+
+def test_a_host_that_went_back_is_told_of_what_it_brought_again(bench: Bench, old: HostBench, new: HostBench) -> None:
+    image = old.seal()
+    allow(bench, old, new)
+    bring(bench, new, image)
+    bench.sql("UPDATE hosts SET standing = 'replaced' WHERE host_id = :host", host=str(old.host_id))
+    lose(bench, image)
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(image.object_id, new.host_id)
+
+    with bench.database.begin() as session:
+        forget_telling(session, new.host_id)
+
+    assert bench.losses.untold(new.host_id) == (image.object_id,)

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from control_plane.vault.local import DAMAGED, MADE, LocalObjectStore, StoreAway, VaultBodies
 from control_plane.vault.object_store import BodyConflict, BodyMissing, BodyUnreadable, StoreUnavailable
 from shared.identity import ObjectId
+from tests.control_plane.vault.harm import not_given_to_a_reader, not_given_to_an_opener
 
 BODY = bytes(range(256)) * 4096
 ID = ObjectId(bytes(range(16)))
@@ -130,11 +132,11 @@ def test_a_fault_while_reading_is_ours(store: LocalObjectStore, tmp_path: Path) 
     assert not isinstance(found.value, BodyUnreadable)
 
 
+@pytest.mark.parametrize("not_given", [not_given_to_a_reader, not_given_to_an_opener])
 def test_a_body_that_the_disk_does_not_give_is_told_from_a_disk_that_is_away_and_is_replaced(
-    store: LocalObjectStore, tmp_path: Path
+    store: LocalObjectStore, tmp_path: Path, not_given: Callable[[Path], None]
 ) -> None:
-    # Nothing is mapped at address 0, so that the kernel answers with EIO.
-    (tmp_path / "objects" / "00" / f"{ID}.body").symlink_to("/proc/self/mem")
+    not_given(tmp_path / "objects" / "00" / f"{ID}.body")
 
     with pytest.raises(BodyUnreadable):
         read(store)
@@ -143,6 +145,16 @@ def test_a_body_that_the_disk_does_not_give_is_told_from_a_disk_that_is_away_and
     store.replace(ID, io.BytesIO(BODY))
 
     assert read(store) == BODY
+
+
+def test_control_a_body_that_nothing_opens_says_nothing_of_it_where_the_disk_is_not_mounted(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    not_given_to_an_opener(tmp_path / "objects" / "00" / f"{ID}.body")
+    (tmp_path / "objects" / MADE).unlink()
+
+    with pytest.raises(StoreAway):
+        store.open(ID)
 
 
 def test_where_the_disk_is_not_mounted_nothing_is_missing_and_nothing_is_written(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from shared.sealing.index import IndexEntry
 from shared.sealing.open import ObjectAltered
 from shared.sealing.record import sign_record, verify_record
 from tests.control_plane.vault.bench import ENTRY, NOTHING_READ, TRANSFER_SYNTAX, Bench, HostBench, SealedImage
+from tests.control_plane.vault.harm import not_given_to_a_reader, not_given_to_an_opener
 from tests.control_plane.vault.test_receive import rebuilt
 
 Harm = Callable[[Bench, SealedImage], None]
@@ -41,9 +42,11 @@ def cut(bench: Bench, image: SealedImage) -> None:
 
 
 def not_given(bench: Bench, image: SealedImage) -> None:
-    """Have the kernel answer with EIO: nothing is mapped at address 0."""
-    bench.body(image.object_id).unlink()
-    bench.body(image.object_id).symlink_to("/proc/self/mem")
+    not_given_to_a_reader(bench.body(image.object_id))
+
+
+def not_opened(bench: Bench, image: SealedImage) -> None:
+    not_given_to_an_opener(bench.body(image.object_id))
 
 
 def harmed(bench: Bench, host: HostBench, harm: Harm = take_away, dataset: bytes = b"image" * 9000) -> SealedImage:
@@ -70,7 +73,7 @@ def said(bench: Bench) -> list[str]:
         return list(gaps(session))
 
 
-@pytest.mark.parametrize("harm", [take_away, rot, cut, not_given])
+@pytest.mark.parametrize("harm", [take_away, rot, cut, not_given, not_opened])
 def test_its_host_is_told_and_no_other_until_it_has_asked(bench: Bench, host: HostBench, harm: Harm) -> None:
     kept, other = host.seal(), bench.enrol()
     bench.receive(kept)
@@ -121,7 +124,7 @@ def test_what_a_host_lost_whose_identity_ended_goes_through_another(bench: Bench
     assert line.endswith("this host is replaced: send it to another one")
 
 
-@pytest.mark.parametrize("harm", [take_away, rot, cut, not_given])
+@pytest.mark.parametrize("harm", [take_away, rot, cut, not_given, not_opened])
 def test_what_came_again_as_another_object_gets_no_receipt_and_is_not_lost_anew(
     bench: Bench, host: HostBench, harm: Harm
 ) -> None:
@@ -390,6 +393,20 @@ def test_a_body_that_is_here_again_has_its_receipt_and_one_that_is_not_whole_has
 
     assert bench.intake.receipt_of(image.object_id, host.host_id) == receipt
     assert (events(bench), said(bench)) == ([Event.OBJECT_LOST, Event.LOSS_OVER], [])
+
+
+@pytest.mark.parametrize("harm", [take_away, not_opened])
+def test_a_host_that_asks_for_its_receipt_hears_of_a_loss_that_nobody_had_noticed(
+    bench: Bench, host: HostBench, harm: Harm
+) -> None:
+    image = host.seal()
+    bench.receive(image)
+    harm(bench, image)
+
+    with pytest.raises(NotHeld):
+        bench.intake.receipt_of(image.object_id, host.host_id)
+
+    assert (events(bench), len(said(bench))) == ([Event.OBJECT_LOST], 1)
 
 
 def test_a_body_that_people_put_back_ends_the_loss_when_it_is_opened(bench: Bench, host: HostBench) -> None:
