@@ -191,7 +191,8 @@ def audit_tail(options: Namespace) -> int:
 def record_line(record: Mapping[str, Any]) -> str:
     who = ", ".join(p["name"] for p in record["who"])
     what = ", ".join(s["name"] for s in record["what"])
-    told = f"{record['event']}  {who}  {what}  {record['reason']}".rstrip()
+    altered = "ALTERED  " if record["altered"] else ""
+    told = f"{altered}{record['event']}  {who}  {what}  {record['reason']}".rstrip()
     return f"{record['time']}  {record['source'][:13]} {record['seq']:>6}  {told}"
 
 

@@ -115,7 +115,10 @@ class AuditSubject(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """The public part of one record as it is stored; `leadglass-server audit verify` says whether it is as signed."""
+    """The public part of one record as it is stored; `leadglass-server audit verify` says whether it is as signed.
+
+    `altered`: it is not the record that was entered in the log in its place.
+    """
 
     source: str
     seq: int
@@ -128,6 +131,7 @@ class AuditEntry(BaseModel):
     reason: str
     received: str
     private: bool
+    altered: bool
 
 
 class AuditAnswer(BaseModel):

@@ -50,6 +50,32 @@ def test_who_touched_a_patients_images_is_told_in_the_order_of_time(bench: Bench
     assert events(bench.asking.find(AUDITOR, Question(patient=PATIENT)).records)[-1] == "audit.read"
 
 
+def altered(bench: Bench) -> list[list[tuple[str, int]]]:
+    """Return of which records each place where they are shown says that they are altered."""
+    tail, touched = bench.reading.tail(100), bench.asking.who_touched(AUDITOR, PATIENT).page.records
+    found = bench.asking.find(AUDITOR, Question()).records
+    rows = [tail, [one.row for one in touched], [one.row for one in found]]
+    return [sorted((str(one["source"]), int(str(one["seq"]))) for one in some if one["altered"]) for some in rows]
+
+
+@pytest.mark.parametrize("column", ["entry", "seq", "public"])
+def test_two_whole_records_that_were_exchanged_are_shown_as_altered(bench: Bench, column: str) -> None:
+    """The first says the patient's image, and the fourth was asked by it."""
+    host = str(told(bench).host_id)
+    assert altered(bench) == [[], [], []]
+
+    values = {row.seq: getattr(row, column) for row in bench.rows(
+        "SELECT seq, entry, public FROM audit_records WHERE source = :host", host=host)}  # fmt: skip
+    away = {"entry": 2**30 - 1, "seq": 2**30 - 1, "public": b"away"}[column]
+    for seq, value in ((1, away), (4, values[1])):
+        bench.sql(f"UPDATE audit_records SET {column} = :value WHERE source = :host AND seq = :seq",  # noqa: S608 (ours)
+                  value=value, host=host, seq=seq)  # fmt: skip
+    bench.sql(f"UPDATE audit_records SET {column} = :value WHERE source = :host AND {column} = :away",  # noqa: S608 (ours)
+              value=values[4], host=host, away=away)  # fmt: skip
+
+    assert altered(bench) == [[(host, 1), (host, 4)]] * 3
+
+
 def test_conditions_are_joined_and_each_narrows(bench: Bench) -> None:
     host = told(bench)
     at = bench.clock.now()
