@@ -32,7 +32,9 @@ def status(options: Namespace) -> int:
         return print_json(answer)
     print(f"policy     version {answer['policy']['version']}")
     conflicts = answer["objects"]["conflicts"]
-    print(f"objects    {answer['objects']['count']}" + f", conflicts open: {conflicts}" * bool(conflicts))
+    settled = answer["objects"]["lost_settled"]
+    of_them = f", conflicts open: {conflicts}" * bool(conflicts) + f", lost, settled: {settled}" * bool(settled)
+    print(f"objects    {answer['objects']['count']}{of_them}")
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
     for host in answer["hosts"]:

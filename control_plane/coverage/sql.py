@@ -48,9 +48,9 @@ def held(session: Session, tokens: Sequence[bytes]) -> set[bytes]:
 def captured_on(session: Session, day: date, read: ReadRecord) -> Iterator[Captured]:
     """Yield what hosts captured on `day` in UTC, by their clocks, and have delivered.
 
-    Each is read from the record that its host signed. One that does not hold is of the day that stands in it, or of that
-    on which it arrived. The AE title is that of the host's audit record as it is stored, which `audit verify` proves and
-    this does not.
+    Each is read from the record that its host signed. One that does not hold is of the day that stands in it, or of
+    that on which it arrived. The AE title is that of the host's audit record as it is stored, which `audit verify`
+    proves and this does not.
     """
     begins, ends = datetime.combine(day, time(), UTC), datetime.combine(day, time(), UTC) + timedelta(days=1)
     rows = (

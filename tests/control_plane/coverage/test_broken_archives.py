@@ -570,7 +570,7 @@ def test_rows_and_records_stay_few_while_an_archive_is_away_for_days(today: Cove
 
 
 @pytest.mark.parametrize(
-    ("damage", "captured"),
+    "damage, captured",
     [
         ("UPDATE objects SET record = X'00'", 1),
         ("UPDATE objects SET record = CAST(substr(record, 1, length(record) - 1) AS BLOB)", 1),
