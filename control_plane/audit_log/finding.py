@@ -120,7 +120,10 @@ class AuditFinding:
             return self.page(session, question, after, limit)
 
     def who_touched(self, person: str, patient: str, after: Place | None = None, limit: int = MOST) -> Touched:
-        """Return every record about a patient's images, or about the patient, oldest first; that is recorded too."""
+        """Return every record about a patient's images, or about the patient, oldest first; that is recorded too.
+
+        A record that was altered where one may have been about them is shown as that.
+        """
         question = Question(patient=patient)
         after = self._asked(person, question, "who touched a patient's images", after)
         with snapshot(self._database) as session:
@@ -149,7 +152,8 @@ class AuditFinding:
         whom = self._sought(session, question, after)
         while rest is not None:
             page = self._page(session, question, whom, rest, MOST)
-            yield from page.records
+            # This is for others to keep: no record of somebody else, because it stands where one of theirs did.
+            yield from (one for one in page.records if whom is None or whom.is_about(one.entry, one.record))
             rest = page.rest
 
     def _asked(self, person: str, question: Question, how: str, after: Place | None) -> Place:
@@ -203,7 +207,7 @@ def _by_piece(session: Session, question: Question, after: Place) -> Candidates:
     """Yield the records of all pieces in which a record may be that is asked for."""
     query = _held_against(_in_pieces(question, after), question, after)
     with session.execute(query.execution_options(yield_per=_AT_ONCE)) as found:
-        yield from (row.tuple() for row in found)
+        yield from found
 
 
 def _in_pieces(question: Question, after: Place) -> _Rows:

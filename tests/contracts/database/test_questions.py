@@ -11,6 +11,7 @@ from control_plane.audit_log.objects import number_of
 from control_plane.audit_log.reading import BLIND_INDEX, DATABASE, MERKLE_LOG, SEARCH_INDEX, ChainState, SourceVerdict
 from control_plane.db.driver import blob
 from control_plane.db.engine import close_database
+from control_plane.db.transactions import snapshot
 from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.audit.question import Question
 from shared.audit.record import AuditRecord
@@ -58,8 +59,8 @@ def altered(bench: Bench) -> list[list[tuple[str, int]]]:
     return [sorted((str(one["source"]), int(str(one["seq"]))) for one in some if one["altered"]) for some in rows]
 
 
-@pytest.mark.parametrize("column", ["entry", "seq", "public"])
-def test_two_whole_records_that_were_exchanged_are_shown_as_altered(bench: Bench, column: str) -> None:
+@pytest.mark.parametrize("column, theirs", [("entry", 1), ("seq", 2), ("public", 1)])
+def test_two_whole_records_that_were_exchanged_are_shown_as_altered(bench: Bench, column: str, theirs: int) -> None:
     """The first says the patient's image, and the fourth was asked by it."""
     host = str(told(bench).host_id)
     assert altered(bench) == [[], [], []]
@@ -74,6 +75,9 @@ def test_two_whole_records_that_were_exchanged_are_shown_as_altered(bench: Bench
               value=values[4], host=host, away=away)  # fmt: skip
 
     assert altered(bench) == [[(host, 1), (host, 4)]] * 3
+    with snapshot(bench.database) as session:  # what is kept by others has no record of somebody else
+        kept = bench.asking.all(session, Question(patient=PATIENT), Place.first(1000))
+        assert sum(bool(one.row["altered"]) for one in kept) == theirs
 
 
 def test_conditions_are_joined_and_each_narrows(bench: Bench) -> None:
