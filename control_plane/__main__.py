@@ -164,6 +164,15 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     settle.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
     settle.set_defaults(run=_later("people", "settle"))
 
+    losses = commands.add_parser("losses", help="images that the vault lost, and those that do not come again")
+    of_losses = losses.add_subparsers(title="actions", required=True, metavar="ACTION")
+    lost = _person(of_losses.add_parser("list", help="what is lost, and what of it is settled"))
+    lost.set_defaults(run=_later("losses", "show"))
+    final = _person(of_losses.add_parser("settle", help="state that a lost image does not come again (audited)"))
+    final.add_argument("object", help="object id, as `losses list` prints it")
+    final.add_argument("--why", required=True, help="it is kept sealed in the audit log, with your name")
+    final.set_defaults(run=_later("losses", "settle"))
+
     custody = _person(commands.add_parser("custody", help="write what proves an image elsewhere (audited)"))
     custody.add_argument("object", help="object id, as `find` prints it")
     custody.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")

@@ -111,6 +111,7 @@ from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.conflicts import Conflicts
+from control_plane.vault.final_losses import FinalLosses
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
@@ -491,6 +492,7 @@ class ControlPlane:
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
+            final_losses=FinalLosses(self._database, self._journal, self._clock),
             doubts=Doubts(self._database, self._journal, self._clock, self._revocation.close_session),
             commands=self._commands,
             opener=self._opener(),

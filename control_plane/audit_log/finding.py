@@ -1,23 +1,24 @@
 """Finds records by what they say and by whom they are about, in the order of time; each question is a record itself.
 
-The index only leads to pieces of the log (`pieces.py`): what is answered is read from each record's own public part,
-and held against the question. A patient is found by blind index, through the objects that have its token and through
-what was asked for by it.
+The index only leads to pieces of the log (`pieces.py`), or to what may be about a patient or a study (`about.py`):
+what is answered is read from each record's own public part, and held against the question.
 """
 
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
-from sqlalchemy import Select, and_, func, select, tuple_, union
+from sqlalchemy import Select, and_, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, sessionmaker
 
-from control_plane.audit_log import objects
+from control_plane.audit_log.about import Candidates, Sought, images_of, sought
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.objects import Remembered
 from control_plane.audit_log.pieces import EVENT, LONGEST_US, OUTCOME
-from control_plane.audit_log.shown import shown
-from control_plane.db.models import AuditName, AuditPiece, AuditRow, AuditToken, BlindIndex, Object
+from control_plane.audit_log.shown import Showing
+from control_plane.db.models import AuditName, AuditPiece, AuditRow, Object
 from control_plane.db.transactions import snapshot
 from control_plane.erasure.private_parts import PrivateParts, State
 from control_plane.tlog import rows as heads
@@ -31,10 +32,9 @@ from shared.canonical import Json
 from shared.errors import Malformed
 
 MOST = 1000
-_AT_ONCE, _ENTRIES_AT_ONCE = 500, 10_000
+_AT_ONCE = 500
+_Rows = Select[int | None, int | None, int | None, bytes]
 Column = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
-Candidates = Select[int | None, int | None, int | None, bytes]
-"""Since when the piece of a record is, then the record's time, entry and public part; pieces in the order of time."""
 _PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})")
 _BLIND = {"patient": Attribute.PATIENT_ID, "study": Attribute.STUDY_INSTANCE_UID}
 
@@ -111,6 +111,7 @@ class Touched:
 class AuditFinding:
     def __init__(self, database: sessionmaker[Session], journal: CentreJournal, private: PrivateParts) -> None:
         self._database, self._journal, self._private = database, journal, private
+        self._known = Remembered()
 
     def find(self, person: str, question: Question, after: Place | None = None, limit: int = MOST) -> Page:
         """Return what answers `question`, oldest first, once the question is recorded. Raises DatabaseUnavailable."""
@@ -119,34 +120,40 @@ class AuditFinding:
             return self.page(session, question, after, limit)
 
     def who_touched(self, person: str, patient: str, after: Place | None = None, limit: int = MOST) -> Touched:
-        """Return every record about a patient's images, or about the patient, oldest first; that is recorded too."""
+        """Return every record about a patient's images, or about the patient, oldest first; that is recorded too.
+
+        A record that was altered where one may have been about them is shown as that.
+        """
         question = Question(patient=patient)
         after = self._asked(person, question, "who touched a patient's images", after)
         with snapshot(self._database) as session:
             page = self.page(session, question, after, limit)
             token = self._token("patient", patient)
-            images = 0 if token is None else _count(session, _objects(token))
+            images = 0 if token is None else _count(session, images_of(token))
             unread = select(Object.object_id).where(Object.index_state == NOT_EVALUATED)
             return Touched(page, images, _count(session, unread))
 
     def page(self, session: Session, question: Question, after: Place, limit: int = MOST) -> Page:
         """Return one page of an answer; that it was asked is recorded by whoever calls this."""
-        return self._page(session, question, self._about(session, question, after), after, limit)
+        return self._page(session, question, self._sought(session, question, after), after, limit)
 
-    def _page(self, session: Session, question: Question, about: list[int] | None, after: Place, limit: int) -> Page:
-        found = _first(session, _queries(question, about, after), question, limit + 1)
+    def _page(self, session: Session, question: Question, whom: Sought | None, after: Place, limit: int) -> Page:
+        by = whom.candidates(session, (after.happened, after.entry)) if whom else _by_piece(session, question, after)
+        showing = Showing(session)
+        found = _first(by, _Asked(question, whom, showing), limit + 1)
         entries = [entry for _, entry in found[:limit]]
         rows = {row.entry: row for row in session.scalars(select(AuditRow).where(AuditRow.entry.in_(entries)))}
-        read = tuple(self._read(session, rows[entry]) for entry in entries)
+        read = tuple(self._read(session, showing, rows[entry]) for entry in entries)
         return Page(read, Place(*found[limit - 1], after.size) if len(found) > limit else None)
 
     def all(self, session: Session, question: Question, after: Place) -> Iterator[FoundRecord]:
         """Yield what answers a question, oldest first; that it was asked is recorded by whoever calls this."""
         rest: Place | None = after
-        about = self._about(session, question, after)
+        whom = self._sought(session, question, after)
         while rest is not None:
-            page = self._page(session, question, about, rest, MOST)
-            yield from page.records
+            page = self._page(session, question, whom, rest, MOST)
+            # This is for others to keep: no record of somebody else, because it stands where one of theirs did.
+            yield from (one for one in page.records if whom is None or whom.is_about(one.entry, one.record))
             rest = page.rest
 
     def _asked(self, person: str, question: Question, how: str, after: Place | None) -> Place:
@@ -166,40 +173,22 @@ class AuditFinding:
             Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what, private=private or None)
         )
 
-    def _about(self, session: Session, question: Question, after: Place) -> list[int] | None:
-        """Return the entries of all that is about whom a question names; None where it names no patient and no study.
-
-        None of them where a token has nothing to stand for.
-        """
-        asked = [self._token(condition, value) for condition, value in _blind(question)]
-        if not asked:
-            return None
-        theirs = [set[int]() if token is None else _about(session, token, after) for token in asked]
-        return sorted(set.intersection(*theirs))
+    def _sought(self, session: Session, question: Question, after: Place) -> Sought | None:
+        """Return what may be about whom a question names; None where it names no patient and no study."""
+        tokens = [self._token(condition, value) for condition, value in _blind(question)]
+        return sought(session, tokens, question, after.size, self._known) if tokens else None
 
     def _token(self, condition: str, value: str) -> Token | None:
         return self._private.index.token(_BLIND[condition], value)
 
-    def _read(self, session: Session, row: AuditRow) -> FoundRecord:
+    def _read(self, session: Session, showing: Showing, row: AuditRow) -> FoundRecord:
         stored = StoredRecord(row.public, row.sealed)
         state = self._private.state(session, stored)
-        return FoundRecord(
-            row.entry or 0, row.source, row.seq, AuditRecord.parse(row.public), stored, shown(row), state
-        )
+        record = AuditRecord.parse(row.public)
+        return FoundRecord(row.entry or 0, row.source, row.seq, record, stored, showing.record(row, record), state)
 
 
-def _queries(question: Question, about: list[int] | None, after: Place) -> Iterator[Candidates]:
-    """Yield what returns the records that the index leads to, and what is `about` somebody where a question is."""
-    if about is None:
-        yield _held_against(_by_piece(question, after), question, after)
-        return
-    query = select(AuditRow.happened, AuditRow.happened, AuditRow.entry, AuditRow.public)
-    query = _held_against(query.order_by(AuditRow.happened, AuditRow.entry), question, after)
-    for at in range(0, len(about), _ENTRIES_AT_ONCE):
-        yield query.where(AuditRow.entry.in_(about[at : at + _ENTRIES_AT_ONCE]))
-
-
-def _held_against(query: Candidates, question: Question, after: Place) -> Candidates:
+def _held_against(query: _Rows, question: Question, after: Place) -> _Rows:
     for column, asked_for in (
         (AuditRow.event, question.event),
         (AuditRow.action, question.action),
@@ -214,8 +203,14 @@ def _held_against(query: Candidates, question: Question, after: Place) -> Candid
     return query.where(place > (after.happened, after.entry), AuditRow.entry < after.size)
 
 
-def _by_piece(question: Question, after: Place) -> Candidates:
-    """Return the records of all pieces in which a record may be that is asked for."""
+def _by_piece(session: Session, question: Question, after: Place) -> Candidates:
+    """Yield the records of all pieces in which a record may be that is asked for."""
+    query = _held_against(_in_pieces(question, after), question, after)
+    with session.execute(query.execution_options(yield_per=_AT_ONCE)) as found:
+        yield from found
+
+
+def _in_pieces(question: Question, after: Place) -> _Rows:
     wanted = list(question.names())
     if question.event is not None:
         wanted.append((EVENT, question.event))
@@ -242,28 +237,40 @@ def _by_piece(question: Question, after: Place) -> Candidates:
     return query.order_by(*place)
 
 
-def _first(session: Session, queries: Iterator[Candidates], question: Question, most: int) -> list[tuple[int, int]]:
+def _first(candidates: Candidates, asked: "_Asked", most: int) -> list[tuple[int, int]]:
     """Return time and entry of the first records that answer, in order; each once, whatever led to it."""
-    said = [canonical.encode(name)[1:-1] for _, name in question.names()]
+    said = [canonical.encode(name)[1:-1] for _, name in asked.question.names()]
     found = list[tuple[int, int]]()
-    for query in queries:
-        with session.execute(query.execution_options(yield_per=_AT_ONCE)) as candidates:
-            for since, happened, entry, public in candidates:
-                if len(found) >= most and (since or 0) > found[-1][0]:
-                    break
-                place, is_said = (happened or 0, entry or 0), all(name in public for name in said)
-                at = bisect_left(found, place)
-                if found[at : at + 1] != [place] and is_said and _answers(question, public):
-                    found.insert(at, place)
-                    del found[most:]
+    with closing(candidates):
+        for since, happened, entry, public in candidates:
+            if len(found) >= most and (since or 0) > found[-1][0]:
+                break
+            place, is_said = (happened or 0, entry or 0), all(name in public for name in said)
+            at = bisect_left(found, place)
+            if found[at : at + 1] != [place] and is_said and asked.is_answered(place[1], public):
+                found.insert(at, place)
+                del found[most:]
     return found
 
 
-def _answers(question: Question, public: bytes) -> bool:
-    try:
-        return question.matches(AuditRecord.parse(public))
-    except Malformed:
-        return False
+@dataclass(frozen=True)
+class _Asked:
+    """A question, whom it is about where it names somebody, and what tells an altered record."""
+
+    question: Question
+    whom: Sought | None
+    showing: Showing
+
+    def is_answered(self, entry: int, public: bytes) -> bool:
+        try:
+            record = AuditRecord.parse(public)
+        except Malformed:
+            return False
+        return self.question.matches(record) and (self.whom is None or self._is_about(self.whom, entry, public, record))
+
+    def _is_about(self, whom: Sought, entry: int, public: bytes, record: AuditRecord) -> bool:
+        # What was entered here may have been about them, so another one in its place is shown, as altered.
+        return whom.is_about(entry, record) or not self.showing.is_entered(entry, public)
 
 
 def _blind(question: Question) -> list[tuple[str, str]]:
@@ -273,34 +280,3 @@ def _blind(question: Question) -> list[tuple[str, str]]:
 
 def _count(session: Session, rows: Select[str]) -> int:
     return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
-
-
-def _objects(token: Token) -> Select[str]:
-    return select(BlindIndex.object_id).where(
-        BlindIndex.attribute == token.attribute.value, BlindIndex.token == token.value
-    )
-
-
-def _about(session: Session, token: Token, after: Place) -> set[int]:
-    """Return the entries of records that name an object with `token`, or were asked by it or by one of its images.
-
-    Of those that name one, the records before `after` need not be among them.
-    """
-    images = set(session.scalars(_objects(token)))
-    named = {
-        one.entry
-        for one in objects.led_to(session, images, since=after.happened)
-        if not images.isdisjoint(one.names or ())
-    }
-    asked = select(AuditToken.entry).where(
-        AuditToken.attribute == token.attribute.value, AuditToken.token == token.value
-    )
-    theirs, others = aliased(BlindIndex), aliased(BlindIndex)
-    by_image = (
-        select(AuditToken.entry)
-        .select_from(theirs)
-        .join(others, others.object_id == theirs.object_id)
-        .join(AuditToken, and_(AuditToken.attribute == others.attribute, AuditToken.token == others.token))
-        .where(theirs.attribute == token.attribute.value, theirs.token == token.value)
-    )
-    return named | set(session.scalars(union(asked, by_image)))

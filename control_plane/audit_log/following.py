@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.audit_log.shown import shown
+from control_plane.audit_log.shown import Showing
 from control_plane.db.models import AuditRow
 from control_plane.db.transactions import snapshot
 from control_plane.tlog import rows
@@ -102,9 +102,10 @@ class Following:
             self._wait(_WAIT_S)
         with snapshot(self._database) as session:
             new = select(AuditRow).where(AuditRow.entry >= after).order_by(AuditRow.entry).limit(_AT_ONCE)
-            found = session.scalars(new).all()
+            found, showing = session.scalars(new).all(), Showing(session)
+            records: list[dict[str, Json]] = [{**showing.row(row), "entry": row.entry} for row in found]
         last = after if not found else (found[-1].entry or 0) + 1
-        return Told([{**shown(row), "entry": row.entry} for row in found], last)
+        return Told(records, last)
 
     def _asks(self, person: str, name: str) -> tuple[int, int]:
         """Return the number of this question, and the entry that this follower begins with. Raises FollowingOver."""

@@ -11,6 +11,7 @@ makes a name that meets another one has a record read in vain, as by naming that
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from threading import Lock
 from typing import NamedTuple
 from zlib import crc32
 
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.audit_log.quick_reader import record_reader
 from control_plane.db import driver
+from control_plane.tlog import rows as heads
 from shared.audit.events import Event
 from shared.audit.record import ReadRecord
 from shared.errors import Malformed
@@ -28,7 +30,7 @@ MAX_ENTRY = 1 << 30
 _PLACE_BITS, _HASH_BITS = 15, 23
 _RUN_BITS = _PLACE_BITS + _HASH_BITS
 _PLACES = (1 << _PLACE_BITS) - 1
-_NAMES_AT_ONCE, _RECORDS_AT_ONCE = 500, 200
+_NAMES_AT_ONCE, _RECORDS_AT_ONCE, _ANSWERS = 500, 200, 4
 _RUNS = "WITH RECURSIVE runs(low) AS (SELECT CAST(? AS BIGINT) UNION ALL SELECT low + ? FROM runs WHERE low < ?)"
 # What somebody wrote beyond all numbers does not count: each look-up would look into that many runs.
 _NEWEST = "SELECT CAST(entry AS BIGINT) FROM audit_records WHERE entry < ? ORDER BY entry DESC LIMIT 1"
@@ -66,23 +68,62 @@ class Said(NamedTuple):
     names: frozenset[str] | None
 
 
+def entries(session: Session, names: Collection[str], runs: range | None = None) -> set[int]:
+    """Return the entries of what may say one of `names`, in `runs` or in all."""
+    runs = _all_runs(session) if runs is None else runs
+    found, hashes = set[int](), sorted({_hash(name) << _PLACE_BITS for name in names})
+    while hashes and runs:
+        some, hashes = hashes[:_NAMES_AT_ONCE], hashes[_NAMES_AT_ONCE:]
+        bounds = runs.start << _RUN_BITS, 1 << _RUN_BITS, runs.stop - 1 << _RUN_BITS
+        asked = f"(VALUES {', '.join(['(?)'] * len(some))}) AS asked"
+        within = f"number BETWEEN low + asked.column1 AND low + asked.column1 + {_PLACES}"
+        question = f"{_RUNS} SELECT number FROM runs, {asked}, audit_objects WHERE {within}"  # noqa: S608 (ours)
+        found |= {
+            number >> _RUN_BITS << _PLACE_BITS | number & _PLACES
+            for (number,) in driver.rows(session, question, (*bounds, *some))
+            if isinstance(number, int)
+        }
+    return found
+
+
+class Remembered:
+    """Looks objects up, and remembers of the last few answers what is in runs that are full: nothing is added to those.
+
+    So whoever reads an answer page by page has the newest run alone looked into again.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._full = Lock(), dict[frozenset[str], tuple[int, frozenset[int]]]()
+
+    def entries(self, session: Session, names: frozenset[str]) -> frozenset[int]:
+        """Return the entries of what may say one of `names`. Raises LogAltered."""
+        # What somebody wrote beyond the log must not make runs full that records are still to come in.
+        runs, full = _all_runs(session), heads.head(session)[0] >> _PLACE_BITS
+        full = min(full, runs.stop)
+        with self._lock:
+            known, held = self._full.pop(names, (0, frozenset[int]()))
+        held |= entries(session, names, range(known, full))
+        known = max(known, full)
+        with self._lock:
+            self._full[names] = known, held
+            for oldest in list(self._full)[:-_ANSWERS]:
+                del self._full[oldest]
+        return held | entries(session, names, range(known, runs.stop))
+
+
 def led_to(
     session: Session,
     names: Collection[str],
     event: Event | None = None,
     source: str | None = None,
     runs: range | None = None,
-    since: int | None = None,
 ) -> Iterator[Said]:
-    """Yield every record that may say one of `names`, by entry: whoever proves records wants altered ones too.
-
-    With `since`, only those whose rows say that they happened then or later.
-    """
-    entries, read = sorted(_entries(session, names, _all_runs(session) if runs is None else runs)), record_reader()
-    for at in range(0, len(entries), _RECORDS_AT_ONCE):
-        some = entries[at : at + _RECORDS_AT_ONCE]
+    """Yield every record that may say one of `names`, by entry: whoever proves records wants altered ones too."""
+    led, read = sorted(entries(session, names, runs)), record_reader()
+    for at in range(0, len(led), _RECORDS_AT_ONCE):
+        some = led[at : at + _RECORDS_AT_ONCE]
         held, values = f"entry IN ({', '.join('?' * len(some))})", list[object](some)
-        for asked, value in (("event =", event and event.value), ("source =", source), ("happened >=", since)):
+        for asked, value in (("event =", event and event.value), ("source =", source)):
             if value is not None:
                 held, values = f"{held} AND {asked} ?", [*values, value]
         question = f"SELECT entry, source, seq, public FROM audit_records WHERE {held} ORDER BY entry"  # noqa: S608 (ours)
@@ -95,8 +136,8 @@ def hidden(session: Session, name: str, event: Event, source: str) -> int | None
 
     For whoever was led to none of these: then its row says something else. None: there is no such entry.
     """
-    entries, read = sorted(_entries(session, [name], _all_runs(session))), record_reader()
-    for entry in entries:
+    read = record_reader()
+    for entry in sorted(entries(session, [name])):
         row = driver.row(session, "SELECT public FROM audit_records WHERE entry = ?", (entry,))
         if row is None:
             return entry
@@ -146,23 +187,6 @@ def _outward(near: int, end: int) -> Iterator[range]:
 def _all_runs(session: Session) -> range:
     newest = driver.row(session, _NEWEST, (MAX_ENTRY,))
     return range(0 if newest is None else (newest[0] >> _PLACE_BITS) + 1)
-
-
-def _entries(session: Session, names: Collection[str], runs: range) -> set[int]:
-    """Return the entries of what may say one of `names` in `runs`."""
-    found, hashes = set[int](), sorted({_hash(name) << _PLACE_BITS for name in names})
-    while hashes and runs:
-        some, hashes = hashes[:_NAMES_AT_ONCE], hashes[_NAMES_AT_ONCE:]
-        bounds = runs.start << _RUN_BITS, 1 << _RUN_BITS, runs.stop - 1 << _RUN_BITS
-        asked = f"(VALUES {', '.join(['(?)'] * len(some))}) AS asked"
-        within = f"number BETWEEN low + asked.column1 AND low + asked.column1 + {_PLACES}"
-        question = f"{_RUNS} SELECT number FROM runs, {asked}, audit_objects WHERE {within}"  # noqa: S608 (ours)
-        found |= {
-            number >> _RUN_BITS << _PLACE_BITS | number & _PLACES
-            for (number,) in driver.rows(session, question, (*bounds, *some))
-            if isinstance(number, int)
-        }
-    return found
 
 
 def _said(read: Callable[[bytes], ReadRecord], entry: int, source: str, seq: object, public: object) -> Said:

@@ -18,7 +18,7 @@ from control_plane.audit_log.dated_ahead import Ahead, dated_ahead
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.index import verify_index
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.audit_log.shown import shown
+from control_plane.audit_log.shown import Showing
 from control_plane.audit_log.verify import Gap, KeyOf, verify_chain
 from control_plane.db.acting import acting, tables
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
@@ -78,13 +78,13 @@ class AuditReading:
         self._private, self._clock = private, clock
 
     def tail(self, limit: int) -> list[dict[str, Json]]:
-        """Return the newest records by arrival, newest first, as they stand and not proved.
+        """Return the newest records by arrival, newest first, as they stand and held against their entries.
 
         Of a person who is to see them, `records` makes a record.
         """
         newest = select(AuditRow).order_by(AuditRow.entry.desc())
         with snapshot(self._database) as session:
-            return [shown(row) for row in session.scalars(newest.limit(limit))]
+            return [*map(Showing(session).row, session.scalars(newest.limit(limit)))]
 
     def records(self, person: str, source: str | None, after: int, limit: int) -> list[dict[str, Json]]:
         """Return records of `source` numbered above `after`; without a source the newest of all, newest first."""
@@ -93,7 +93,7 @@ class AuditReading:
             return self.tail(limit)
         theirs = select(AuditRow).where(AuditRow.source == source, AuditRow.seq > after).order_by(AuditRow.seq)
         with snapshot(self._database) as session:
-            return [shown(row) for row in session.scalars(theirs.limit(limit))]
+            return [*map(Showing(session).row, session.scalars(theirs.limit(limit)))]
 
     def verify(self, person: str, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Prove every record held, source by source, the Merkle log of all, and what is held against it.

@@ -22,11 +22,13 @@ _SAID = {"erased": "  [erased]", "not openable": "  [sealed, no key here]"}
 
 def find(options: Namespace) -> int:
     asked: dict[str, Json] = {"question": question(options)}
-    found = 0
+    found = altered = 0
     for page in _pages(door(options), f"{_AUDIT}/find", asked):
         found += _show(page["records"], as_json=options.json)
+        altered += sum(record["altered"] for record in page["records"])
     if not options.json:
         print(f"{found} found; this question is in the log")
+        _say_altered(altered)
     if not found and options.event is not None and options.event not in set(Event):
         # A newer host may record what is unknown here, so it is asked all the same.
         print(f"is this meant? this version knows no event {options.event}", file=sys.stderr)
@@ -34,19 +36,26 @@ def find(options: Namespace) -> int:
 
 
 def who_touched(options: Namespace) -> int:
-    found = erased = 0
+    found = erased = altered = 0
     page: Mapping[str, Any] = {}
     for page in _pages(door(options), f"{_AUDIT}/who-touched", {"patient": options.patient}):
         found += _show(page["records"], as_json=options.json)
         erased += sum(record["private"] == "erased" for record in page["records"])
+        altered += sum(record["altered"] for record in page["records"])
     if options.json:
         return 0
     print(f"{found} records about {page['objects']} images of this patient; this question is in the log")
+    _say_altered(altered)
     if erased:
         print(f"of {erased} records the private part was erased")
     if page["not_evaluated"]:
         print(f"not evaluated: {page['not_evaluated']} images of which nobody knows whose they are")
     return 0
+
+
+def _say_altered(count: int) -> None:
+    if count:
+        print(f"ALTERED: {count} of these are not the records that were entered in the log; ask `audit verify`")
 
 
 def follow(options: Namespace) -> int:

@@ -32,7 +32,9 @@ def status(options: Namespace) -> int:
         return print_json(answer)
     print(f"policy     version {answer['policy']['version']}")
     conflicts = answer["objects"]["conflicts"]
-    print(f"objects    {answer['objects']['count']}" + f", conflicts open: {conflicts}" * bool(conflicts))
+    settled = answer["objects"]["lost_settled"]
+    of_them = f", conflicts open: {conflicts}" * bool(conflicts) + f", lost, settled: {settled}" * bool(settled)
+    print(f"objects    {answer['objects']['count']}{of_them}")
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
     for host in answer["hosts"]:
@@ -191,7 +193,8 @@ def audit_tail(options: Namespace) -> int:
 def record_line(record: Mapping[str, Any]) -> str:
     who = ", ".join(p["name"] for p in record["who"])
     what = ", ".join(s["name"] for s in record["what"])
-    told = f"{record['event']}  {who}  {what}  {record['reason']}".rstrip()
+    altered = "ALTERED  " if record["altered"] else ""
+    told = f"{altered}{record['event']}  {who}  {what}  {record['reason']}".rstrip()
     return f"{record['time']}  {record['source'][:13]} {record['seq']:>6}  {told}"
 
 

@@ -32,6 +32,8 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {without} hosts do not have this layer, and nothing changes there"
     elif not answer["hosts"]:
         yield "  no host is enrolled"
+    if answer["attachments_unreadable"]:
+        yield f"  {answer['attachments_unreadable']} attachments more: unknown; their records cannot be read any more"
     if answer["attachments_left_out"]:
         yield f"  {answer['attachments_left_out']} attachments more: not evaluated; they are older than the newest"
     yield f"what arrived in the last {answer['days']} days"
@@ -78,5 +80,6 @@ def _is_all_the_same(answer: Mapping[str, Any]) -> bool:
         and all(capture["treated"] == _SAME for capture in captures)
         and not answer["captures_unreadable"]
         and not answer["captures_left_out"]
+        and not answer["attachments_unreadable"]
         and not answer["attachments_left_out"]
     )

@@ -168,7 +168,7 @@ class Comparison:
 
     def _instance(self, captured: Captured) -> tuple[Instance | None, str]:
         """Return which instance an object is and its modality, from its sealed index; None where that says nothing."""
-        if not captured.is_indexed:
+        if not captured.is_indexed or captured.record is None:
             return None, ""
         try:
             sealed = SealedIndex(captured.sealed_index, captured.record.index_commitment)

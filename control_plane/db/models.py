@@ -465,7 +465,8 @@ class LostObject(Base):
     """An object whose body is not here as its host signed it. The row goes when that very body is here again.
 
     `told` is when its host heard so; `dataset_sha256` is what the host signed. `over_by` is the object that holds the
-    same image since: nobody misses this one any more, and it has no receipt all the same.
+    same image since: nobody misses this one any more, and it has no receipt all the same. `settled` is when a person
+    said that nothing comes for it.
     """
 
     __tablename__ = "lost_objects"
@@ -476,6 +477,7 @@ class LostObject(Base):
     found: Mapped[datetime]
     told: Mapped[datetime | None]
     over_by: Mapped[str | None] = mapped_column(ForeignKey("objects.object_id"), index=True)
+    settled: Mapped[datetime | None]
 
 
 class Wrap(Base):

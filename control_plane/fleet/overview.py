@@ -40,6 +40,7 @@ from control_plane.rollout.service import Rollouts
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.conflicts import count_open
+from control_plane.vault.final_losses import count_settled
 from control_plane.vault.losses import gaps as loss_gaps
 from shared import clock as clocks
 from shared.canonical import Json
@@ -83,6 +84,7 @@ class _Kept:
     tried_again: list[str]
     restored: list[str]
     lost: list[str]
+    lost_settled: int
 
 
 class Overview:
@@ -124,7 +126,12 @@ class Overview:
             "time": clocks.text(now),
             "hosts": list(kept.hosts),
             "policy": {"version": version},
-            "objects": {"count": kept.objects, "not_indexed": kept.unindexed, "conflicts": kept.conflicts},
+            "objects": {
+                "count": kept.objects,
+                "not_indexed": kept.unindexed,
+                "conflicts": kept.conflicts,
+                "lost_settled": kept.lost_settled,
+            },
             "recovery": {"state": recovery, "drilled": kept.drilled},
             "broker": {"state": broker.state, "reason": broker.reason},
             "coverage": coverage.json(),
@@ -182,7 +189,7 @@ class Overview:
             return _Kept(
                 hosts, expected, parts, unproved, objects, unindexed or 0, drilled.value if drilled else None,
                 count_open(session), list(code_gaps(session)), list(restore_gaps(session)),
-                list(loss_gaps(session)),
+                list(loss_gaps(session)), count_settled(session),
             )  # fmt: skip
 
 

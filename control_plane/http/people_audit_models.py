@@ -40,7 +40,10 @@ class TouchedRequest(Strict):
 
 
 class FoundEntry(BaseModel):
-    """One record's public part. `private` says whether what is sealed beside it can be opened at the centre."""
+    """One record's public part. `private` says whether what is sealed beside it can be opened at the centre.
+
+    `altered`: it is not the record that was entered in the log in its place.
+    """
 
     entry: int
     source: str
@@ -53,6 +56,7 @@ class FoundEntry(BaseModel):
     what: list[dict[str, str]]
     reason: str
     received: str
+    altered: bool
     private: Literal["none", "opens", "erased", "not openable"]
 
 

@@ -33,6 +33,7 @@ from control_plane.http.people_models import (
     FindAnswer,
     FindRequest,
     LossAnswer,
+    LossesAnswer,
     LossRequest,
     MoveRequest,
     MovesAnswer,
@@ -54,6 +55,7 @@ from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import Permission
 from control_plane.routes.people import delivered
 from control_plane.web import page
+from control_plane.web.status_words import LANGUAGES
 from shared.canonical import Json
 from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.fields import decode_base64
@@ -99,7 +101,8 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
             permitted(services, Permission.STATUS_READ)
         except NotSignedIn:
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        return Response(page.render_status(_status(services)), content_type="text/html; charset=utf-8")
+        shown = page.render_status(_status(services), _language())
+        return Response(shown, content_type="text/html; charset=utf-8")
 
     @app.get("/api/v1/status")
     @app.output(StatusAnswer)
@@ -107,6 +110,14 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         """Return hosts, policy, objects, recovery, and what is not proved."""
         permitted(services, Permission.STATUS_READ)
         return _status(services)
+
+
+def _language() -> str:
+    """Return the language that is asked for, else the one that the browser likes best of those that there are."""
+    asked = request.args.get("lang")
+    if asked in LANGUAGES:
+        return asked
+    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
 
 
 def _status(services: PeopleServices) -> dict[str, Json]:
@@ -166,6 +177,22 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         """Close the conflict of data sets that an object is in; everything is kept, and stays flagged."""
         person = permitted(services, Permission.CONFLICT_SETTLE)
         services.settling.settle(ObjectId.parse(object_id), person.name, wanted.reason)
+        return {"settled": object_id}
+
+    @app.get("/api/v1/losses")
+    @app.output(LossesAnswer)
+    def losses() -> dict[str, Json]:
+        """Return which images the vault lost, and which of them a person gave up."""
+        permitted(services, Permission.STATUS_READ)
+        return services.final_losses.listed()
+
+    @app.post("/api/v1/losses/<object_id>/settle")
+    @app.input(SettleRequest, location="json", arg_name="wanted")
+    @app.output(SettleAnswer)
+    def settle_loss(object_id: str, wanted: SettleRequest) -> dict[str, Json]:
+        """Give a lost image up: it is off what is not proved, and stays counted."""
+        person = permitted(services, Permission.LOST_SETTLE)
+        services.final_losses.settle(ObjectId.parse(object_id), person.name, wanted.reason)
         return {"settled": object_id}
 
     @app.post("/api/v1/objects/<object_id>/custody")

@@ -70,6 +70,26 @@ class SettleAnswer(BaseModel):
     settled: str
 
 
+class LostImage(BaseModel):
+    """An image that the vault has no more; `settled` is when a person said that nothing comes for it."""
+
+    object: str
+    state: Literal["lost", "lost, settled"]
+    host: str
+    asset: str
+    standing: str
+    found: str
+    settled: str | None
+
+
+class LossesAnswer(BaseModel):
+    """The first thousand, and how many there are of either."""
+
+    losses: list[LostImage]
+    open: int
+    settled: int
+
+
 class AuditQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     source: str | None = Field(default=None, max_length=40)
@@ -115,7 +135,10 @@ class AuditSubject(BaseModel):
 
 
 class AuditEntry(BaseModel):
-    """The public part of one record as it is stored; `leadglass-server audit verify` says whether it is as signed."""
+    """The public part of one record as it is stored; `leadglass-server audit verify` says whether it is as signed.
+
+    `altered`: it is not the record that was entered in the log in its place.
+    """
 
     source: str
     seq: int
@@ -128,6 +151,7 @@ class AuditEntry(BaseModel):
     reason: str
     received: str
     private: bool
+    altered: bool
 
 
 class AuditAnswer(BaseModel):
@@ -420,11 +444,15 @@ class PolicyStatus(BaseModel):
 
 
 class ObjectStatus(BaseModel):
-    """`conflicts` counts SOP Instance UIDs with several data sets that no person has settled."""
+    """`conflicts` counts SOP Instance UIDs with several data sets that no person has settled.
+
+    `lost_settled` counts images that the vault lost and that a person gave up.
+    """
 
     count: int
     not_indexed: int
     conflicts: int
+    lost_settled: int
 
 
 class RecoveryStatus(BaseModel):

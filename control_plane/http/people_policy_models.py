@@ -185,6 +185,7 @@ class SimulateAnswer(BaseModel):
     hosts_without_layer: int
     captures_unreadable: int
     captures_left_out: int
+    attachments_unreadable: int
     attachments_left_out: int
 
 

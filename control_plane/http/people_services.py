@@ -50,6 +50,7 @@ from control_plane.sanitize.certifying import Certifying
 from control_plane.sanitize.decommissioning import DecommissioningByWipe
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.tlog.reading import LogReading
+from control_plane.vault.final_losses import FinalLosses
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
@@ -82,6 +83,7 @@ class PeopleServices:
     finder: Finder
     opener: VaultOpener
     settling: Settling
+    final_losses: FinalLosses
     doubts: Doubts
     commands: FleetCommands
     custody: CustodyStatements

@@ -11,6 +11,7 @@ class Permission(StrEnum):
     OBJECT_FIND = "object:find"
     OBJECT_OPEN = "object:open"
     CONFLICT_SETTLE = "conflict:settle"
+    LOST_SETTLE = "object:settle-lost"
     POLICY_PUBLISH = "policy:publish"
     ROLLOUT_STEER = "rollout:steer"
     PERSON_ADD = "person:add"
@@ -66,6 +67,7 @@ NEVER_IN_A_SCOPE = frozenset(
         _P.REQUEST_DECIDE,
         _P.AUTHORITY_CHANGE,
         _P.LOSS_ACCEPT,
+        _P.LOST_SETTLE,
         _P.WIPE_APPROVE,
         _P.KEY_ERASE,
     }

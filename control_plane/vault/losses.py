@@ -53,7 +53,7 @@ _OPEN = (
     "WHERE l.over_by IS NULL AND l.object_id > ? ORDER BY l.object_id LIMIT ?"
 )
 _ENDED_BY = "SELECT object_id, host_id FROM lost_objects WHERE over_by = ?"
-_AGAIN = "UPDATE lost_objects SET over_by = NULL, told = NULL WHERE over_by = ?"
+_AGAIN = "UPDATE lost_objects SET over_by = NULL, told = NULL, settled = NULL WHERE over_by = ?"
 _OVER = "UPDATE lost_objects SET over_by = ? WHERE object_id = ? AND over_by IS NULL"
 _WHO = Participant("service", CONTROL_PLANE, True)
 
@@ -196,11 +196,10 @@ def _digest(bodies: Bodies, object_id: ObjectId, rest: Callable[[], None] = lamb
 def gaps(session: Session) -> Iterator[str]:
     """Say for each host what of its images is lost, and what people can do."""
     is_told, mine = LostObject.told.is_not(None), LostObject.host_id == Host.host_id
-    counted = select(Host, is_told, func.count()).join(LostObject, mine).where(LostObject.over_by.is_(None))
+    is_open = LostObject.over_by.is_(None) & LostObject.settled.is_(None)
+    counted = select(Host, is_told, func.count()).join(LostObject, mine).where(is_open)
     for host, told, count in session.execute(counted.group_by(Host.host_id, is_told).order_by(Host.enrolled, is_told)):
-        of_it = select(LostObject.object_id).where(
-            LostObject.host_id == host.host_id, LostObject.over_by.is_(None), is_told.is_(told)
-        )
+        of_it = select(LostObject.object_id).where(LostObject.host_id == host.host_id, is_open, is_told.is_(told))
         named = ", ".join(session.scalars(of_it.order_by(LostObject.object_id).limit(_MOST_NAMED)))
         more = f" and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
         images, them = ("1 image, or it is", "it") if count == 1 else (f"{count} images, or they are", "them")
@@ -210,7 +209,7 @@ def gaps(session: Session) -> Iterator[str]:
 
 def _what_to_do(host: Host, them: str, *, is_told: bool) -> str:
     if not host.active:
-        return f"this host is {host.standing}: send {them} to another one"
+        return f"this host is {host.standing}: send {them} to another one, or `leadglass-server losses settle`"
     if is_told:
         return f"the host knows: send {them} again"
     return (

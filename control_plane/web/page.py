@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from control_plane.web.status_words import LANGUAGES, words_of
 from shared import clock
 from shared.policy.document import ORGANISATION
 
@@ -34,9 +35,11 @@ REFRESH_S = 5
 _COMMAND = re.compile("`([^`]+)`")
 
 
-def render_status(status: Mapping[str, Any], *, refresh_s: int = REFRESH_S) -> str:
-    """Return the status page for the JSON of `/api/v1/status`, whose members the template names."""
-    return _pages().get_template("status.html").render(status=status, refresh_s=refresh_s)
+def render_status(status: Mapping[str, Any], language: str = LANGUAGES[0], *, refresh_s: int = REFRESH_S) -> str:
+    """Return the status page for the JSON of `/api/v1/status`, whose members the template names, in one language."""
+    other = next(one for one in LANGUAGES if one != language)
+    told = {"status": status, "refresh_s": refresh_s, "lang": language, "other": other}
+    return _pages().get_template("status.html").render(**told, **words_of(language))
 
 
 def render_devices(devices: Mapping[str, Any], host: str | None = None, *, refresh_s: int = REFRESH_S) -> str:
@@ -96,7 +99,6 @@ def _pages() -> Environment:
     pages.filters["age"] = age
     pages.filters["commands"] = commands
     pages.filters["instant"] = instant
-    pages.filters["waiting"] = waiting
     pages.filters["waits_for_ring"] = waits_for_ring
     return pages
 
@@ -124,13 +126,6 @@ def age(value: str | None, now: str) -> str:
             count = -(-seconds // size)
             return f"{count} {unit}{'' if count == 1 else 's'} ago"
     return f"{seconds} s ago"
-
-
-def waiting(hosts: Sequence[Mapping[str, Any]]) -> str:
-    """Say how many objects the hosts report without a receipt, and for how many hosts nobody knows."""
-    reported = [int(host["waiting"]) for host in hosts if "waiting" in host]
-    unknown = len(hosts) - len(reported)
-    return f"{sum(reported)} waiting on hosts" + (f"; unknown for {unknown} of {len(hosts)}" if unknown else "")
 
 
 def waits_for_ring(host: Mapping[str, Any], status: Mapping[str, Any]) -> bool:

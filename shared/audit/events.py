@@ -89,6 +89,7 @@ class Event(StrEnum):
     SELF_TEST_COMPARED = "vault.self-test-compared"
     OBJECT_LOST = "vault.object-lost"
     LOSS_OVER = "vault.loss-over"
+    LOSS_SETTLED = "vault.loss-settled"
     MOVE_ALLOWED = "vault.move-allowed"
     MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
@@ -251,6 +252,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.SELF_TEST_COMPARED: "110103",
     Event.OBJECT_LOST: "110113",
     Event.LOSS_OVER: "110113",
+    Event.LOSS_SETTLED: "110113",
     Event.MOVE_ALLOWED: "110113",
     Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",

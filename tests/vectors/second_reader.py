@@ -414,7 +414,7 @@ _CODES = {
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
     "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
     "policy.published policy.refused policy.accepted policy.failed-here audit.batch-refused vault.conflict-settled "
-    "vault.object-lost vault.loss-over "
+    "vault.object-lost vault.loss-over vault.loss-settled "
     "policy.rollout-started policy.rollout-widened policy.rollout-paused policy.rollout-resumed "
     "policy.rollout-reverted policy.rollout-finished "
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "

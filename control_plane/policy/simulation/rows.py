@@ -18,6 +18,7 @@ from control_plane.policy.simulation.captures import Captured
 from control_plane.policy.simulation.devices import Attached, parsed_interfaces
 from control_plane.vault.receive import INDEXED
 from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.canonical import Json
 from shared.devices.device import UsbDevice
 from shared.devices.printable import printable
@@ -64,9 +65,10 @@ def captured_since(session: Session, since: datetime, most: int) -> Lately:
 
 @dataclass(frozen=True)
 class LatelyAttached:
-    """By host. `left_out` counts records beyond the most to be looked at."""
+    """By host. `unreadable` counts records that no longer read; `left_out` those beyond the most to be looked at."""
 
     by_host: dict[str, dict[tuple[str, str], Attached]]
+    unreadable: int
     left_out: int
 
 
@@ -85,14 +87,24 @@ def attached_since(session: Session, since: datetime, most: int) -> LatelyAttach
     rows = select(AuditSubject.source, AuditRow.public).join(AuditRow, here)
     newest = rows.order_by(AuditRow.received.desc(), AuditRow.seq.desc()).limit(most)
     found: dict[str, dict[tuple[str, str], Attached]] = {}
+    unreadable = 0
     for row in session.execute(newest.execution_options(yield_per=_AT_ONCE)):
         try:
             identity, one = _attached(row.public)
         except (Malformed, ValueError):
+            unreadable += not _is_record(row.public)
             continue
         found.setdefault(row.source, {}).setdefault((one.device.port, identity), one)
     total = session.scalar(select(func.count()).select_from(AuditSubject).join(AuditRow, here)) or 0
-    return LatelyAttached(found, max(0, total - most))
+    return LatelyAttached(found, unreadable, max(0, total - most))
+
+
+def _is_record(public: bytes) -> bool:
+    try:
+        AuditRecord.parse(public)
+    except Malformed:
+        return False
+    return True
 
 
 def _attached(public: bytes) -> tuple[str, Attached]:

@@ -76,6 +76,7 @@ class PolicySimulation:
             "hosts_without_layer": active - len(hosts),
             "captures_unreadable": lately.unreadable,
             "captures_left_out": lately.left_out,
+            "attachments_unreadable": attached.unreadable,
             "attachments_left_out": attached.left_out,
         }
 

@@ -137,6 +137,58 @@ def test_of_a_patient_with_many_records_the_last_is_found_too(place: Database, b
     assert sum("audit_objects" in one for one in asked) == (place.engine == "sqlite")
 
 
+def test_a_page_reads_the_records_that_it_shows_and_not_all_of_a_patient(place: Database, bench: Bench) -> None:
+    if place.engine != "sqlite":
+        return  # whose statements can be seen from here
+    host, asked = bench.enrol(), list[str]()
+    image = kept(bench, host, host.seal())
+    captured_at(bench, dict.fromkeys(range(1000, 3000), str(image.object_id)))
+    bench.sql("UPDATE audit_records SET happened = happened + entry")
+
+    with snapshot(bench.database) as session:
+        connection = session.connection().connection.driver_connection
+        assert connection is not None
+        connection.set_trace_callback(asked.append)
+        bench.asking.page(session, Question(patient=PATIENT), Place.first(FAR), limit=10)
+    (read,) = [one for one in asked if one.startswith("SELECT entry, public")]
+    assert read.count(",") <= 500
+
+
+def test_of_an_answer_that_is_read_page_by_page_full_runs_are_looked_into_once(bench: Bench) -> None:
+    host, question = bench.enrol(), Question(patient=PATIENT)
+    name = str(kept(bench, host, host.seal()).object_id)
+    captured_at(bench, dict.fromkeys((1000, 700_000, FAR), name))
+    bench.sql("UPDATE log_head SET size = :size", size=FAR + 1)
+
+    def found() -> list[int]:
+        with snapshot(bench.database) as session:
+            return [one.entry for one in bench.asking.all(session, question, Place.first(FAR + 2))]
+
+    before = found()
+    assert before[-3:] == [1000, 700_000, FAR]
+    bench.sql("DELETE FROM audit_objects WHERE number < :newest", newest=FAR >> 15 << 38)
+    bench.sql("UPDATE audit_records SET entry = :new WHERE entry = :old", new=FAR + 1, old=700_000)
+    bench.sql("INSERT INTO audit_objects VALUES (:number)", number=number_of(name, FAR + 1))
+
+    assert found() == [*before[:-2], FAR, FAR + 1]
+
+
+def test_a_record_far_beyond_the_log_has_no_run_taken_for_full_that_others_are_still_to_come_in(bench: Bench) -> None:
+    host, question = bench.enrol(), Question(patient=PATIENT)
+    name = str(kept(bench, host, host.seal()).object_id)
+    captured_at(bench, {1000: name, FAR: "other"})
+
+    def found() -> list[int]:
+        with snapshot(bench.database) as session:
+            return [one.entry for one in bench.asking.all(session, question, Place.first(FAR))]
+
+    before = found()
+    bench.sql("UPDATE audit_records SET entry = 40000 WHERE entry = 1000")
+    bench.sql("INSERT INTO audit_objects VALUES (:number)", number=number_of(name, 40_000))
+
+    assert found() == [*before[:-1], 40_000]
+
+
 def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not_come(
     bench: Bench, two: tuple[SealedImage, SealedImage]
 ) -> None:

@@ -11,6 +11,7 @@ from control_plane.audit_log.objects import number_of
 from control_plane.audit_log.reading import BLIND_INDEX, DATABASE, MERKLE_LOG, SEARCH_INDEX, ChainState, SourceVerdict
 from control_plane.db.driver import blob
 from control_plane.db.engine import close_database
+from control_plane.db.transactions import snapshot
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.audit.question import Question
@@ -50,6 +51,35 @@ def test_who_touched_a_patients_images_is_told_in_the_order_of_time(bench: Bench
     assert PATIENT not in record.encode().decode()
     # Whoever asks next is told of this question too.
     assert events(bench.asking.find(AUDITOR, Question(patient=PATIENT)).records)[-1] == "audit.read"
+
+
+def altered(bench: Bench) -> list[list[tuple[str, int]]]:
+    """Return of which records each place where they are shown says that they are altered."""
+    tail, touched = bench.reading.tail(100), bench.asking.who_touched(AUDITOR, PATIENT).page.records
+    found = bench.asking.find(AUDITOR, Question()).records
+    rows = [tail, [one.row for one in touched], [one.row for one in found]]
+    return [sorted((str(one["source"]), int(str(one["seq"]))) for one in some if one["altered"]) for some in rows]
+
+
+@pytest.mark.parametrize("column, theirs", [("entry", 1), ("seq", 2), ("public", 1)])
+def test_two_whole_records_that_were_exchanged_are_shown_as_altered(bench: Bench, column: str, theirs: int) -> None:
+    """The first says the patient's image, and the fourth was asked by it."""
+    host = str(told(bench).host_id)
+    assert altered(bench) == [[], [], []]
+
+    values = {row.seq: getattr(row, column) for row in bench.rows(
+        "SELECT seq, entry, public FROM audit_records WHERE source = :host", host=host)}  # fmt: skip
+    away = {"entry": 2**30 - 1, "seq": 2**30 - 1, "public": b"away"}[column]
+    for seq, value in ((1, away), (4, values[1])):
+        bench.sql(f"UPDATE audit_records SET {column} = :value WHERE source = :host AND seq = :seq",  # noqa: S608 (ours)
+                  value=value, host=host, seq=seq)  # fmt: skip
+    bench.sql(f"UPDATE audit_records SET {column} = :value WHERE source = :host AND {column} = :away",  # noqa: S608 (ours)
+              value=values[4], host=host, away=away)  # fmt: skip
+
+    assert altered(bench) == [[(host, 1), (host, 4)]] * 3
+    with snapshot(bench.database) as session:  # what is kept by others has no record of somebody else
+        kept = bench.asking.all(session, Question(patient=PATIENT), Place.first(1000))
+        assert sum(bool(one.row["altered"]) for one in kept) == theirs
 
 
 def test_conditions_are_joined_and_each_narrows(bench: Bench) -> None:

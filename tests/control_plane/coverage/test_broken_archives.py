@@ -569,6 +569,31 @@ def test_rows_and_records_stay_few_while_an_archive_is_away_for_days(today: Cove
     assert "6 images unprotected, as found by" in " ".join(gaps(today.showing().status()))
 
 
+@pytest.mark.parametrize(
+    "damage, captured",
+    [
+        ("UPDATE objects SET record = X'00'", 1),
+        ("UPDATE objects SET record = CAST(substr(record, 1, length(record) - 1) AS BLOB)", 1),
+        ("UPDATE audit_records SET public = X'00' WHERE source <> 'control-plane'", 0),
+    ],
+)
+def test_an_image_of_which_a_record_no_longer_reads_is_counted_as_unknown(
+    today: CoverageDay, damage: str, captured: int
+) -> None:
+    """Left out, the day would be complete. `captured` counts it where the other record says by which modality."""
+    (image,) = series_of(today.day, 1)
+    with archive(Teller([image]).answers) as port:
+        today.ask(port)
+        today.capture(image)
+        assert (today.compare().state, today.compare().not_evaluated) == (State.COMPLETE, 0)
+        today.bench.sql(damage)
+
+        found = today.compare()
+
+    assert (found.state, found.captured, found.not_evaluated) == (State.PARTIAL, captured, 1)
+    assert "of 1 captured images it is not known whether the archive has them" in found.why
+
+
 def test_days_that_nobody_compared_are_named_until_they_are_compared(today: CoverageDay) -> None:
     """The centre was off: neither a day without a row nor one compared at noon may look like one without a gap."""
     today.modalities = (CT1, Modality("US7", "ultrasound"))

@@ -1,10 +1,12 @@
 """A control plane with one host that reports, looked at from the people's door."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPConnection
 from json import loads
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,11 +78,14 @@ class Fleet:
     def answer(self, path: str = "/api/v1/status") -> Any:
         return loads(self.get(path)[1])
 
-    def get(self, path: str, *, signed_in: bool = True) -> tuple[int, str]:
+    def get(
+        self, path: str, headers: Mapping[str, str] = MappingProxyType({}), *, signed_in: bool = True
+    ) -> tuple[int, str]:
         url = urlsplit(self.people_url)
         connection = HTTPConnection(url.hostname or "", url.port, timeout=20)
         token = load_credential(self.credential).token if signed_in else "nobody's"
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if signed_in else {})
+        signed = {"Authorization": f"Bearer {token}"} if signed_in else {}
+        connection.request("GET", path, headers={**headers, **signed})
         response = connection.getresponse()
         answer = response.status, response.read().decode()
         connection.close()

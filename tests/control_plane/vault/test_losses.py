@@ -5,12 +5,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
+from control_plane.vault.final_losses import FinalLosses, NoOpenLoss
 from control_plane.vault.local import DAMAGED
 from control_plane.vault.losses import gaps
 from control_plane.vault.object_store import Body, BodyConflict, BodyUnreadable, StoreUnavailable
+from control_plane.vault.opening import ReasonMissing
 from control_plane.vault.receive import NotHeld, ObjectConflict
 from shared.audit.events import Event
 from shared.audit.record import AuditRecord
@@ -121,7 +124,7 @@ def test_what_a_host_lost_whose_identity_ended_goes_through_another(bench: Bench
     bench.sql("UPDATE hosts SET standing = 'replaced'")
 
     (line,) = said(bench)
-    assert line.endswith("this host is replaced: send it to another one")
+    assert line.endswith("this host is replaced: send it to another one, or `leadglass-server losses settle`")
 
 
 @pytest.mark.parametrize("harm", [take_away, rot, cut, not_given, not_opened])
@@ -435,3 +438,55 @@ def test_a_crowd_is_told_piece_by_piece(bench: Bench, host: HostBench, monkeypat
             bench.intake.receipt_of(object_id, host.host_id)
 
     assert [*first, *bench.losses.untold(host.host_id)] == lost
+
+
+def given_up(bench: Bench, image: SealedImage, why: str = "scanner scrapped") -> None:
+    FinalLosses(bench.database, bench.journal, bench.clock).settle(image.object_id, "A. Admin", why)
+
+
+def states(bench: Bench) -> tuple[list[str], object, object]:
+    listed: Any = FinalLosses(bench.database, bench.journal, bench.clock).listed()
+    return [one["state"] for one in listed["losses"]], listed["open"], listed["settled"]
+
+
+def test_a_loss_that_a_person_gives_up_is_no_open_one_and_stays_counted(bench: Bench, host: HostBench) -> None:
+    lost, other = harmed(bench, host), harmed(bench, host, dataset=b"other")
+    with pytest.raises(ReasonMissing):
+        given_up(bench, lost, " ")
+    assert states(bench) == (["lost", "lost"], 2, 0)
+
+    given_up(bench, lost)
+
+    assert states(bench) == (["lost", "lost, settled"], 1, 1)
+    (line,) = said(bench)
+    assert f"the vault lost 1 image, or it is damaged there: {other.object_id};" in line
+    record = bench.last_record()
+    assert (record.event, record.who[0].name) == (Event.LOSS_SETTLED, "A. Admin")
+    assert "scrapped" not in record.encode().decode()
+    with pytest.raises(NoOpenLoss):
+        given_up(bench, lost)
+    with pytest.raises(NoOpenLoss):
+        given_up(bench, host.seal())
+
+
+def test_an_image_that_comes_after_it_was_given_up_is_lost_no_more(bench: Bench, host: HostBench) -> None:
+    lost = harmed(bench, host)
+    given_up(bench, lost)
+
+    bench.receive(host.seal(lost.dataset))
+
+    assert states(bench) == ([], 0, 0)
+    assert events(bench) == [Event.OBJECT_LOST, Event.LOSS_OVER]
+
+
+def test_what_a_loss_was_over_by_and_is_lost_too_has_to_be_given_up_anew(bench: Bench, host: HostBench) -> None:
+    lost = harmed(bench, host)
+    given_up(bench, lost)
+    again = host.seal(lost.dataset)
+    bench.receive(again)
+
+    take_away(bench, again)
+    with pytest.raises(IntegrityFailure):
+        bench.read(again)
+
+    assert states(bench) == (["lost", "lost"], 2, 0)

@@ -4,12 +4,14 @@ import copy
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
-from jinja2 import UndefinedError
+from jinja2 import Environment, UndefinedError, nodes
 
 from control_plane.fleet.device_tree import gaps, tree
+from control_plane.web import page
 from control_plane.web.page import (
     STATIC,
     STYLE_SHEET,
@@ -22,6 +24,7 @@ from control_plane.web.page import (
     render_signed_out,
     render_status,
 )
+from control_plane.web.status_words import PAGE, STATES
 from shared.devices.verdict import Cause, Target
 from shared.fleet.devices import Authorized, DeviceState, GuardReport, OtherState
 from tests.control_plane.fleet.test_device_tree import HOSTILE, REPORT, STICK
@@ -82,7 +85,7 @@ STATUS: dict[str, Any] = {
     "time": "2026-03-01T09:00:01.000000Z",
     "hosts": [HOST],
     "policy": {"version": 2},
-    "objects": {"count": 18, "not_indexed": 0, "conflicts": 0},
+    "objects": {"count": 18, "not_indexed": 0, "conflicts": 0, "lost_settled": 0},
     "recovery": {"state": "recoverable", "drilled": "2026-03-01T08:30:00.000000Z"},
     "broker": {"state": "running", "reason": ""},
     "coverage": {"running": False, "results": [], "unknown": []},
@@ -234,14 +237,14 @@ def test_needs_no_script_and_nothing_from_elsewhere(page: str) -> None:
     assert not [attrs for _, attrs in elements if any(name.startswith("on") or name == "style" for name in attrs)]
     leads = [attrs["href"] for _, attrs in elements if "href" in attrs]
     assert leads[:2] == ["data:,", f"/static/{STYLE_SHEET}"]
-    assert leads[2:] in (["/account", "/devices"], ["/"], ["/sign-in"])
+    assert leads[2:] in (["/account", "/?lang=zh", "/devices"], ["/"], ["/sign-in"])
     assert (STATIC / STYLE_SHEET).is_file()
 
 
 def test_renews_itself_and_says_how_often() -> None:
     page = render_status(STATUS, refresh_s=5)
 
-    assert ("meta", {"http-equiv": "refresh", "content": "5; url=/?renewed=1"}) in Elements(page).found
+    assert ("meta", {"http-equiv": "refresh", "content": "5; url=/?renewed=1&lang=en"}) in Elements(page).found
     assert "renewed every 5 seconds" in words(page)
 
 
@@ -361,8 +364,53 @@ def test_a_move_says_who_from_where_to_where_and_how_much_and_is_never_green(sta
     assert "on their way" not in words(render_status(STATUS))
 
 
+def in_template() -> tuple[set[str], set[str]]:
+    """Return the words that the template of the status page asks for, and those that it says itself."""
+    environment = Environment(autoescape=True)
+    source = (Path(page.__file__).parent / "templates" / "status.html").read_text()
+    calls = environment.parse(source).find_all(nodes.Call)
+    firsts = [call.args[0] for call in calls if isinstance(call.node, nodes.Name) and call.node.name == "t"]
+    bare = "".join(text for _, kind, text in environment.lex(source) if kind == "data")
+    return {str(first.as_const()) for first in firsts}, set(re.findall(r"[^\W\d_]+", words(bare)))
+
+
+def test_all_that_the_status_page_says_itself_is_there_in_both_languages() -> None:
+    asked, bare = in_template()
+
+    assert bare == {"Leadglass"}
+    assert {one.en for one in PAGE} == asked
+    for one in (*PAGE, *STATES):
+        assert re.search(r"[\u4e00-\u9fff]", one.zh) or one.en == "tpm"
+        assert re.findall(r"%.|`[^`]+`", one.zh) == re.findall(r"%.|`[^`]+`", one.en)
+
+
+def test_the_status_page_in_chinese_says_what_it_says_in_english() -> None:
+    gaps = ["root key: nobody has proved it"]
+    shown = changed(hosts=[HOST, SILENT_HOST], not_evaluated=gaps, drift=[], coverage=STATUS["coverage"])
+
+    page = render_status(shown, "zh")
+
+    assert ("html", {"lang": "zh-CN"}) in Elements(page).found
+    assert ("meta", {"http-equiv": "refresh", "content": "5; url=/?renewed=1&lang=zh"}) in Elements(page).found
+    for expected in (
+        "目前有 1 项无人证明",
+        gaps[0],
+        "采集中",
+        "从未报告",
+        "版本 2",
+        "其中 1 台",
+    ):
+        assert expected in words(page)
+    assert not {"capturing", "never", "Hosts", "waiting"} & set(words(page).split())
+    assert badges(page) == badges(render_status(shown))
+
+
+def test_a_state_that_has_no_chinese_word_is_shown_as_it_is() -> None:
+    assert "something new" in words(render_status(changed(hosts=[HOST | {"state": "something new"}]), "zh"))
+
+
 def test_open_conflicts_stand_beside_the_objects() -> None:
-    shown = words(render_status(changed(objects={"count": 18, "not_indexed": 0, "conflicts": 1})))
+    shown = words(render_status(changed(objects={"count": 18, "not_indexed": 0, "conflicts": 1, "lost_settled": 0})))
 
     assert "18 1 conflict open" in shown
     assert "conflict" not in words(render_status(STATUS))

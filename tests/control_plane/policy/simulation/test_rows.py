@@ -5,13 +5,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import AuditRow, Object
 from control_plane.db.transactions import snapshot
 from control_plane.policy.simulation.captures import Captured
 from control_plane.policy.simulation.rows import Lately, LatelyAttached, attached_since, captured_since
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.devices.device import Interface, UsbDevice
 from tests.control_plane.begun import database_at
@@ -111,4 +112,18 @@ def test_a_damaged_record_of_an_attachment_tells_of_no_device(database: sessionm
     with database.begin() as session:
         session.execute(update(AuditRow).values(public=damaged))
 
-    assert attached(database).by_host == {}
+    assert attached(database) == LatelyAttached({}, unreadable=1, left_out=0)
+
+
+def test_a_record_of_a_device_whose_descriptors_could_not_be_read_is_no_damaged_one(
+    database: sessionmaker[Session],
+) -> None:
+    ward = Ward(database)
+    ward.attached(ward.host("CT 2", None), STICK)
+    (held,) = database().scalars(select(AuditRow.public)).all()
+    record = AuditRecord.parse(held)
+    named = replace(record, what=tuple(one for one in record.what if one.kind == "device"))
+    with database.begin() as session:
+        session.execute(update(AuditRow).values(public=named.encode()))
+
+    assert attached(database) == LatelyAttached({}, unreadable=0, left_out=0)
