@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -44,6 +44,14 @@ class NotCertified(IntegrityFailure):
         self.source = source
 
 
+class HeldKey(NamedTuple):
+    """What the database says of a host and one of its evidence certificates, None where it has none."""
+
+    spki: Any
+    standing: str | None
+    pem: str | None
+
+
 class EvidenceKeys:
     """Reads certificates from the database and believes only those that lead to a root of `trust`.
 
@@ -57,13 +65,14 @@ class EvidenceKeys:
 
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
-        return self._of_active(host_id, driver.rows_by_itself(self._engine, _OF_HOST, _asked(host_id)))
+        return self.among(host_id, driver.rows_by_itself(self._engine, _OF_HOST, _asked(host_id)))
 
     def of_active_host_in(self, session: Session, host_id: HostId) -> EvidencePublicKey:
         """Do the same by what `session` sees."""
-        return self._of_active(host_id, driver.rows(session, _OF_HOST, _asked(host_id)))
+        return self.among(host_id, driver.rows(session, _OF_HOST, _asked(host_id)))
 
-    def _of_active(self, host_id: HostId, rows: Sequence[Any]) -> EvidencePublicKey:
+    def among(self, host_id: HostId, rows: Sequence[HeldKey]) -> EvidencePublicKey:
+        """Do the same by what was just read."""
         if not rows or rows[0][1] in ENDED:
             raise HostUnknown(host_id)
         spki, pems = driver.blob(rows[0][0]), [pem for _, _, pem in rows if pem is not None]

@@ -4,10 +4,12 @@ A host brings its own records, or those of one for which it may deliver now; the
 the host that signed them.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log import rows
-from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.evidence_keys import EvidenceKeys, HeldKey
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.quick_reader import read_batch, record_reader
 from control_plane.audit_log.quick_verification import Verified, verify_quickly
@@ -45,11 +47,12 @@ class AuditIntake:
         self._sequencer, self._commits = journal.sequencer, journal.commits
         self._moves, self._refusals = moves, Refusals(journal)
 
-    def take(self, host_id: HostId, data: bytes) -> int:
+    def take(self, host_id: HostId, data: bytes, held: Sequence[HeldKey] | None = None) -> int:
         """Return the number of the last record that is durable here of the host whose records are in `data`.
 
         Any batch may arrive again, also one that overlaps what is held. A refused one leaves a record of the centre,
-        unless it is refused again for what the one before it was.
+        unless it is refused again for what the one before it was. `held` is what was just read of the sender's key,
+        None where nobody has asked.
 
         Raises HostUnknown, NotCertified, Malformed, BatchOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
         AuditAltered, AuditGap, AuditForked, LogFull, DatabaseUnavailable.
@@ -57,7 +60,8 @@ class AuditIntake:
         source = host_id
         try:
             batch = read_batch(data)
-            key, move = self._keys.of_active_host(host_id), None
+            key = self._keys.of_active_host(host_id) if held is None else self._keys.among(host_id, held)
+            move = None
             source = _claimed_source(batch) or host_id
             if source != host_id:
                 move = self._moves.permitting(source, host_id)
@@ -66,7 +70,7 @@ class AuditIntake:
                 key = self._keys.for_statement(str(source), batch.statement)
             verified = verify_quickly(batch, str(source), key)
             _verify_sealed_by_a_host(batch)
-            held = self._commits.run(lambda session: self._keep(session, batch, verified, move))
+            last = self._commits.run(lambda session: self._keep(session, batch, verified, move))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
             refused = failure(
@@ -75,7 +79,7 @@ class AuditIntake:
             self._refusals.record(refused, host_id, source, refused.reason)
             raise
         self._refusals.over(host_id, source)
-        return held
+        return last
 
     def _keep(self, session: Session, batch: Batch, verified: Verified, move: Move | None) -> int:
         records, leaves = verified

@@ -1,7 +1,7 @@
 """Group commit: what waits to be written while another commit goes to the disk is written together in the next one."""
 
 from collections.abc import Callable
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -11,6 +11,8 @@ from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
 T = TypeVar("T")
+# Who was answered is back within a millisecond or two; and all of it is no more than a few commits take.
+_WITHIN_S, _MOST_LOOKS = 0.003, 5
 
 
 class Gathered(Protocol):
@@ -27,12 +29,20 @@ class GroupCommit:
 
     One of those who wait commits for all of them, and each is woken by itself: were they to wait for one lock, who is
     done already would get it behind who only came meanwhile, and be answered a commit later.
+
+    Senders that are answered together come again together, one a little before the others. So whoever commits waits
+    for as many as the last commit had, as long as one more comes `within_s`: a commit for one costs as much as for all.
     """
 
-    def __init__(self, database: sessionmaker[Session], gather: Callable[[Session], Gathered]) -> None:
-        self._database, self._gather = database, gather
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        gather: Callable[[Session], Gathered],
+        within_s: float = _WITHIN_S,
+    ) -> None:
+        self._database, self._gather, self._within_s = database, gather, within_s
         self._lock, self._is_committing = Lock(), False
-        self._waiting = list[_Waiting]()
+        self._waiting, self._expected, self._are_complete = list[_Waiting](), 1, Event()
 
     def run(self, work: Callable[[Session], T]) -> T:
         """Do what `in_one_commit` does; what `work` raises takes back what it wrote, and nothing of the others."""
@@ -41,8 +51,7 @@ class GroupCommit:
             if not self._leads_at_once(mine):
                 mine.wait()
             if mine.leads:
-                with self._lock:
-                    group, self._waiting = self._waiting, []
+                group = self._take_waiting()
                 self._commit(group)
         finally:
             self._leave(mine)
@@ -54,8 +63,25 @@ class GroupCommit:
     def _leads_at_once(self, mine: "_Waiting") -> bool:
         with self._lock:
             self._waiting.append(mine)
+            if len(self._waiting) >= self._expected:
+                self._are_complete.set()
             mine.leads, self._is_committing = not self._is_committing, True
             return mine.leads
+
+    def _take_waiting(self) -> "list[_Waiting]":
+        """Return who is committed next, once they are as many as the last time or come no more."""
+        came = 0
+        for _ in range(_MOST_LOOKS):
+            with self._lock:
+                before, came = came, len(self._waiting)
+                if came >= self._expected or came == before:
+                    break
+                self._are_complete.clear()
+            self._are_complete.wait(self._within_s)
+        with self._lock:
+            group, self._waiting = self._waiting, []
+            self._expected = len(group)
+        return group
 
     def _leave(self, mine: "_Waiting") -> None:
         """Have whoever waits longest commit next. Also where `mine` was stopped, which would hold up the others."""

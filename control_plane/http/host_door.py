@@ -8,6 +8,7 @@ from apiflask import APIFlask
 from flask import Response, abort, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
+from werkzeug.wsgi import get_content_length, get_input_stream
 
 from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
 from control_plane.checkpoints.exchange import CheckpointExchange
@@ -16,7 +17,7 @@ from control_plane.enrolment.enroller import Renewer
 from control_plane.enrolment.standing import Act, HostQuarantined
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
-from control_plane.http import problems
+from control_plane.http import batches, problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
@@ -85,8 +86,8 @@ class HostServices:
 
 def host_door(services: HostServices) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
-    app.after_request(_says_what_it_reads)
-    app.after_request(partial(_says_that_it_was_restored, services.restored))
+    said = _said_to_all(services.restored)
+    app.after_request(partial(_says, said))
     _add_deliveries(app, services)
     _add_policy(app, services)
     _add_renewals(app, services)
@@ -94,6 +95,7 @@ def host_door(services: HostServices) -> APIFlask:
     _add_state(app, services)
     _add_commands(app, services)
     _add_wipes(app, services)
+    app.wsgi_app = batches.Batches(app.wsgi_app, partial(_take_batch, services), said)  # type: ignore[method-assign]  # as Flask has it done
     return app
 
 
@@ -102,7 +104,7 @@ def _add_deliveries(app: APIFlask, services: HostServices) -> None:
     def put_object(object_id: str) -> Response:
         """Take one sealed object file; the answer is the vault's signed receipt (docs/formats/sealed-object.md)."""
         host = services.identities.of(request, Act.DELIVER)
-        size = _content_length(MAX_OBJECT_BYTES)
+        size = _content_length(request.environ, MAX_OBJECT_BYTES)
         signed = services.vault.receive(ObjectId.parse(object_id), host, request.stream, size)
         return Response(signed, content_type=_OCTETS)
 
@@ -112,11 +114,10 @@ def _add_deliveries(app: APIFlask, services: HostServices) -> None:
         host = services.identities.of(request, Act.DELIVER)
         return Response(services.vault.receipt_of(ObjectId.parse(object_id), host), content_type=_OCTETS)
 
-    @app.post("/api/v1/audit/batches")
+    @app.post(batches.PATH)
     def post_batch() -> dict[str, int]:
         """Take one signed batch of audit records; `held` is the last record that is durable here."""
-        sent = _body(batch.MAX_BYTES)
-        return {"held": services.audit.take(services.identities.of(request, Act.DELIVER), sent)}
+        raise batches.failed(request.environ)
 
     @app.post(self_test.PATH)
     def compare_phantom() -> Response:
@@ -229,14 +230,20 @@ def _add_wipes(app: APIFlask, services: HostServices) -> None:
         return Response(status=204)
 
 
-def _says_what_it_reads(response: AnyResponse) -> AnyResponse:
-    response.headers[state.READS_HEADER] = ", ".join((*state.READS, packed.MEMBER, receipt.MEMBER))
-    return response
+def _take_batch(services: HostServices, environ: batches.Environ) -> int:
+    sent = _body_of(environ, batch.MAX_BYTES)
+    sender = services.identities.sender(environ, Act.DELIVER)
+    return services.audit.take(sender.host_id, sent, sender.keys)
 
 
-def _says_that_it_was_restored(mark: str, response: AnyResponse) -> AnyResponse:
-    if mark:
-        response.headers[receipt.RESTORED_HEADER] = mark
+def _said_to_all(restored: str) -> tuple[tuple[str, str], ...]:
+    reads = (state.READS_HEADER, ", ".join((*state.READS, packed.MEMBER, receipt.MEMBER)))
+    return (reads, (receipt.RESTORED_HEADER, restored)) if restored else (reads,)
+
+
+def _says(said: Sequence[tuple[str, str]], response: AnyResponse) -> AnyResponse:
+    for name, value in said:
+        response.headers[name] = value
     return response
 
 
@@ -246,8 +253,8 @@ def _telling_losses(response: AnyResponse, lost: Sequence[ObjectId]) -> AnyRespo
     return response
 
 
-def _content_length(most: int) -> int:
-    size = request.content_length
+def _content_length(environ: batches.Environ, most: int) -> int:
+    size = get_content_length(environ)
     if size is None:
         abort(411)
     if size > most:
@@ -257,7 +264,12 @@ def _content_length(most: int) -> int:
 
 def _body(most: int) -> bytes:
     """Read the whole body. Before the sender is judged: who sends slowly is not let in by what held when it began."""
-    return request.stream.read(_content_length(most))
+    return _body_of(request.environ, most)
+
+
+def _body_of(environ: batches.Environ, most: int) -> bytes:
+    size = _content_length(environ, most)
+    return get_input_stream(environ).read(size)
 
 
 def _bundle(data: bytes | None) -> AnyResponse:

@@ -1,14 +1,17 @@
 """Who is at the host door: the certificate of the TLS session, checked against what the authority issued."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from flask import Request
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.evidence_keys import HeldKey
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db import driver
 from control_plane.db.engine import engine_of
@@ -22,8 +25,10 @@ from shared.errors import Refused
 from shared.identity import HostId
 
 _REMEMBERED = 1024
+# With what its evidence key is found by: whoever sends records is asked about both, each time.
 _HELD = (
-    "SELECT c.kind, c.pem, h.standing, b.barred FROM certificates c LEFT JOIN hosts h ON h.host_id = ? "
+    "SELECT c.kind, c.pem, h.standing, b.barred, h.evidence_spki, e.pem FROM certificates c "
+    "LEFT JOIN hosts h ON h.host_id = ? LEFT JOIN certificates e ON e.subject = h.host_id AND e.kind = ? "
     "LEFT JOIN barred_certificates b ON b.serial = c.serial WHERE c.serial = ?"
 )
 
@@ -44,7 +49,11 @@ class HostIdentities:
 
         Raises NotAHost, CertificateBarred, HostUnknown, HostQuarantined.
         """
-        pem, shown = self._shown(request)
+        return self.sender(request.environ, act).host_id
+
+    def sender(self, environ: Mapping[str, Any], act: Act) -> "Sender":
+        """Return the same host, by what the server says of the TLS session, with what is held of its evidence key."""
+        pem, shown = self._shown(environ)
         held = self._held(shown)
         if held is None and shown.is_of_a_host:
             self._note(HostId.parse(shown.name), shown.certificate)
@@ -59,7 +68,7 @@ class HostIdentities:
             raise CertificateBarred(host_id)
         if not may(Standing(held.standing), act).allowed:
             raise HostQuarantined(host_id)
-        return host_id
+        return Sender(host_id, held.keys)
 
     def _note(self, host_id: HostId, shown: x509.Certificate) -> None:
         """Raises HostUnknown: there is no such host, and it is to hear that in these words."""
@@ -76,7 +85,7 @@ class HostIdentities:
 
         Raises NotAHost, HostUnknown.
         """
-        _, shown = self._shown(request)
+        _, shown = self._shown(request.environ)
         if not shown.is_of_a_host:
             raise NotAHost("it was not issued to a host")
         host_id = HostId.parse(shown.name)
@@ -87,13 +96,16 @@ class HostIdentities:
         return host_id
 
     def _held(self, shown: "_Shown") -> "_Held | None":
-        rows = driver.rows_by_itself(self._engine, _HELD, (shown.name, shown.serial))
-        return _Held(*rows[0]) if rows else None
+        rows = driver.rows_by_itself(self._engine, _HELD, (shown.name, Kind.EVIDENCE.value, shown.serial))
+        if not rows:
+            return None
+        kind, pem, standing, barred, spki, _ = rows[0]
+        return _Held(kind, pem, standing, barred, [HeldKey(spki, standing, row[-1]) for row in rows])
 
-    def _shown(self, request: Request) -> tuple[str, "_Shown"]:
+    def _shown(self, environ: Mapping[str, Any]) -> tuple[str, "_Shown"]:
         """Return the client certificate of the TLS session. Raises NotAHost."""
-        pem = request.environ.get("SSL_CLIENT_CERT")
-        if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
+        pem = environ.get("SSL_CLIENT_CERT")
+        if not pem or environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
             raise NotAHost("there is none")
         shown = _read(str(pem))
         # A connection or a resumed TLS session may outlive the certificate that began it.
@@ -110,6 +122,15 @@ class _Held:
     pem: str
     standing: str | None  # None: there is no such host
     barred: object | None
+    keys: Sequence[HeldKey]
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who sends, and what was held of its evidence key at that moment."""
+
+    host_id: HostId
+    keys: Sequence[HeldKey]
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,11 @@ class Names:
         self._session.add(Fact(name="gathered", value=" ".join(sorted(self._names))))
 
 
+class ForgottenNames(Names):
+    def finish(self) -> None:
+        """Write nothing, so that several groups may gather."""
+
+
 def gathering(database: sessionmaker[Session]) -> GroupCommit:
     return GroupCommit(database, Names)
 
@@ -208,6 +213,34 @@ def test_what_waits_for_a_commit_is_written_in_the_next_one_and_a_refused_one_ta
     with database() as session:
         assert set(session.scalars(select(Fact.name))) == {"first", "0", "1", "3", "4", "5", "6", "gathered"}
         assert session.get_one(Fact, "gathered").value == "0 1 3 4 5 6"
+
+
+@pytest.mark.parametrize("within_s, commits_each", [(30.0, 1), (0.0, 2)], ids=["waited for", "control: not waited for"])
+def test_senders_that_were_answered_together_are_committed_together_again(
+    database: sessionmaker[Session], within_s: float, commits_each: int
+) -> None:
+    """Else the first to come back would have a commit of its own, each time, and the others would wait for two."""
+    group, commits = GroupCommit(database, ForgottenNames, within_s), list[int]()
+    asking_together(group, lambda _session: None, [partial(group.run, lambda _session: None)] * 2)
+    event.listen(engine_of(database), "commit", lambda _connection: commits.append(1))
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(group.run, lambda _session: len(commits))
+        if within_s:
+            await_waiting(group, 1)
+        else:
+            first.result(30)
+        group.run(lambda _session: None)
+        first.result(30)
+
+    assert len(commits) == commits_each
+
+
+def test_who_comes_alone_after_many_is_committed_alone(database: sessionmaker[Session]) -> None:
+    group = GroupCommit(database, ForgottenNames)
+    asking_together(group, lambda _session: None, [partial(group.run, lambda _session: None)] * 3)
+
+    assert group.run(lambda _session: "alone") == "alone"
 
 
 def test_who_is_done_is_answered_while_the_next_commit_is_under_way(database: sessionmaker[Session]) -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from control_plane.audit_log import intake
+from control_plane.audit_log import evidence_keys, intake
 from control_plane.audit_log.intake import BatchOfAnotherHost
+from control_plane.db import driver
+from control_plane.db.engine import engine_of
 from control_plane.erasure.subject_box import SubjectSealer
 from control_plane.fleet.states import HostUnknown
 from shared import canonical
@@ -188,6 +190,14 @@ def test_a_host_that_is_not_active_is_refused(bench: Bench, host: HostBench) -> 
     bench.sql("UPDATE hosts SET standing = 'revoked'")
 
     assert_refused(bench, host, data, HostUnknown)
+
+
+def test_control_what_was_read_before_it_was_revoked_would_let_a_host_in(bench: Bench, host: HostBench) -> None:
+    data, engine = noted(host, 1).batch(1, 1), engine_of(bench.database)
+    before = driver.rows_by_itself(engine, evidence_keys._OF_HOST, evidence_keys._asked(host.host_id))
+    bench.sql("UPDATE hosts SET standing = 'revoked'")
+
+    assert bench.audit.take(host.host_id, data, before) == 1
 
 
 def test_an_empty_batch_is_refused(bench: Bench, host: HostBench) -> None:

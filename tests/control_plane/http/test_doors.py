@@ -132,6 +132,7 @@ def test_audit_records_are_taken_as_json_and_packed(door: Open, host: EnrolledHo
     ]
 
     assert [json.loads(answer.body) for answer in answers] == [{"held": 1}, {"held": 1}, {"held": 2}]
+    assert {answer.headers["Leadglass-Reads"] for answer in answers} == {"budget, packed-audit-batch, receipts"}
 
 
 def test_the_host_door_stays_shut_without_a_client_certificate(door: Open, trusting: Trusting) -> None:

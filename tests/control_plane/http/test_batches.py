@@ -1,0 +1,144 @@
+"""Batches are answered before Flask is asked, and nobody can tell but by the time that it takes."""
+
+import json
+import logging
+from collections.abc import Callable
+from http.client import HTTPSConnection
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from flask import Response, request
+from werkzeug.exceptions import LengthRequired
+from werkzeug.test import Client
+
+from control_plane.checkpoints.forgotten import ForgottenCertificates
+from control_plane.db.engine import close_database, open_database
+from control_plane.db.place import url_of
+from control_plane.enrolment.standing import Act
+from control_plane.fleet.states import HostUnknown
+from control_plane.http.batches import PATH, Batches, Environ, failed
+from control_plane.http.host_identity import HostIdentities
+from control_plane.http.problems import new_app
+from shared.audit.batch import MAX_BYTES, AuditGap
+from shared.clock import SystemClock
+from shared.errors import Malformed
+from tests.control_plane.http.conftest import Answer, Open, ask
+from tests.control_plane.http.test_doors import EnrolledHost, Trusting, host, problem
+from tests.control_plane.http.test_hosts_life import post
+
+__all__ = ["host"]
+_SAID = (("Leadglass-Reads", "batches"),)
+
+
+def standing_before_an_app(take: Callable[[Environ], int]) -> Client:
+    app = new_app("a door", ((Malformed, 422),))
+
+    @app.post(PATH)
+    def post_batch() -> Response:
+        raise failed(request.environ)
+
+    @app.get("/api/v1/other")
+    def other() -> dict[str, str]:
+        return {"other": "as ever"}
+
+    return Client(Batches(app.wsgi_app, take, _SAID))
+
+
+def test_what_is_taken_is_answered_as_flask_would() -> None:
+    answer = standing_before_an_app(lambda environ: len(environ["wsgi.input"].read())).post(PATH, data=b"12345")
+
+    assert (answer.status, answer.data) == ("200 OK", b'{"held":5}\n')
+    assert dict(answer.headers) == {"Content-Type": "application/json", "Content-Length": "11", **dict(_SAID)}
+
+
+@pytest.mark.parametrize(
+    "error, status, members",
+    [
+        (Malformed("audit batch", "no batch"), 422, {"error": "Malformed"}),
+        (AuditGap("host-1", held=3, offered=5), 409, {"error": "AuditGap", "held": 3}),
+        (LengthRequired(), 411, {"title": "Length Required"}),
+    ],
+)
+def test_what_is_refused_is_answered_by_the_application(
+    error: Exception, status: int, members: dict[str, object]
+) -> None:
+    answer = standing_before_an_app(raising(error)).post(PATH)
+
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert json.loads(answer.data).items() >= members.items()
+
+
+def test_a_bug_is_logged_and_its_words_are_kept_from_the_sender(caplog: pytest.LogCaptureFixture) -> None:
+    bug = ValueError("what only the log may say")
+    with caplog.at_level(logging.ERROR):
+        answer = standing_before_an_app(raising(bug)).post(PATH)
+
+    assert answer.status_code == 500
+    assert b"only the log" not in answer.data
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [bug]
+
+
+def test_whatever_is_no_batch_is_the_applications() -> None:
+    client = standing_before_an_app(raising(AssertionError("it was asked for")))
+
+    assert client.get("/api/v1/other").json == {"other": "as ever"}
+    assert client.get(PATH).status_code == 405
+    assert client.post(PATH + "/").status_code == 404
+
+
+def raising(error: Exception) -> Callable[[Environ], int]:
+    def take(_environ: Environ) -> int:
+        raise error
+
+    return take
+
+
+@pytest.mark.parametrize(
+    "body, status, said",
+    [
+        (b"no batch", 422, "Malformed"),
+        (bytes(MAX_BYTES + 1), 413, f"at most {MAX_BYTES} bytes are taken here"),
+        (iter([b"of no length"]), 411, "Length"),
+    ],
+    ids=["no batch", "too large", "no length"],
+)
+def test_a_host_hears_over_its_door_why_a_batch_was_not_taken(
+    door: Open, host: EnrolledHost, trusting: Trusting, body: Any, status: int, said: str
+) -> None:
+    answer = posted(door, host, trusting, body)
+
+    assert answer.status == status
+    assert said in str(problem(answer))
+    assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch, receipts"
+
+
+def test_a_revoked_host_is_refused_at_its_next_batch_by_every_worker_on_whatever_connection(
+    door: Open, host: EnrolledHost, trusting: Trusting
+) -> None:
+    connection = door._tls("hosts_url", host.identify(trusting(), host.answer.tls_certificate, host.tls))
+    leaf = x509.load_pem_x509_certificate(host.answer.tls_certificate.encode()).public_bytes(Encoding.PEM).decode()
+    shown = {"SSL_CLIENT_CERT": leaf, "SSL_CLIENT_VERIFY": "SUCCESS"}
+    database = open_database(url_of(door.folders))
+    another = HostIdentities(database, SystemClock(), ForgottenCertificates(database, door.centre._journal))
+    assert next_refusal(connection) == "Malformed"
+    assert another.sender(shown, Act.DELIVER).host_id == host.answer.host_id
+
+    assert post(door, f"/api/v1/hosts/{host.answer.host_id}/revocation", {"reason": "stolen"}).status == 201
+
+    assert next_refusal(connection) == "HostUnknown"
+    with pytest.raises(HostUnknown):
+        another.sender(shown, Act.DELIVER)
+    connection.close()
+    close_database(database)
+
+
+def next_refusal(connection: HTTPSConnection) -> object:
+    connection.request("POST", PATH, b"no batch")
+    return json.loads(connection.getresponse().read())["error"]
+
+
+def posted(door: Open, host: EnrolledHost, trusting: Trusting, body: Any) -> Answer:
+    context = host.identify(trusting(), host.answer.tls_certificate, host.tls)
+    return ask(door._tls("hosts_url", context), "POST", PATH, body, {})
