@@ -4,14 +4,14 @@ Expiry is security here, so every decision takes its instant from a `Clock` that
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 from shared.errors import Malformed
 
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z")
 
-_1970, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+_1970, _DAY_S = datetime(1970, 1, 1, tzinfo=UTC), 86_400
 
 
 class Clock(Protocol):
@@ -49,4 +49,5 @@ def parse(value: str) -> datetime:
 
 def microseconds(instant: datetime) -> int:
     """Return how many of them lie between 1970 and `instant`, exactly."""
-    return (instant - _1970) // _MICROSECOND
+    since = instant - _1970
+    return (since.days * _DAY_S + since.seconds) * 1_000_000 + since.microseconds

@@ -34,7 +34,7 @@ from shared.identity import SOURCE_PATTERN
 
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 _Digest = Annotated[str, Meta(min_length=64, max_length=64)]
-_CODED = {(one.value, code) for one, code in EVENT_CODES.items()}
+_CODED = set(EVENT_CODES.items())
 
 
 # Members stand in the order in which canonical JSON has them, for they are printed so.
@@ -172,7 +172,7 @@ def _are_in_form(records: Sequence[PlainRecord]) -> bool:
     )
     return (
         bytes.fromhex(digests).hex() == digests
-        and {(record.event.value, record.code) for record in records} <= _CODED
+        and {(record.event, record.code) for record in records} <= _CODED
         and {record.time.tzinfo for record in records} == {UTC}
         and all(map(_is_source, {record.source for record in records}))
         and all(map(_is_kind, {one.kind for record in records for one in record.what}))

@@ -1,6 +1,6 @@
 """Records as rows: the end of a chain, and one more record or statement after it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
@@ -16,11 +16,12 @@ from control_plane.db.models import as_stored
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
+from shared.audit.events import Action, EventName, Outcome
 from shared.audit.record import ReadRecord, StoredRecord
 
 # What is said of a thing and is none, and the hash of what was sealed; objects have an index of their own.
 _NEVER_SOUGHT = {"fact", "time", "record", OBJECT}
-_COLUMNS = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
+_COLUMNS = "source, seq, public, leaf, received, entry, happened, event, action, outcome"
 _LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"
 _LAST_STATEMENT = "SELECT last, statement FROM audit_statements WHERE source = ? ORDER BY last DESC, first LIMIT 1"
 
@@ -80,13 +81,18 @@ def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     source, (records, stored, leaves) = arrival.source, arrival.new
     entry, stamp = sequencer.enter(session, leaves), as_stored(session, arrival.received)
     numbers, happened = [record.seq for record in records], [record.happened for record in records]
-    events, size = [record.event.value for record in records], len(records)
-    said = [(record.action.value, int(record.outcome)) for record in records]
-    columns = (
-        repeat(source, size), numbers, *zip(*stored, strict=True), leaves, repeat(stamp, size),
-        range(entry, entry + size), happened, events, *zip(*said, strict=True),
-    )  # fmt: skip
-    driver.insert(session, f"audit_records ({_COLUMNS})", zip(*columns, strict=True))
+    events, size = _values([record.event for record in records]), len(records)
+    actions, outcomes = _values([record.action for record in records]), _values([record.outcome for record in records])
+    publics, sealed = zip(*stored, strict=True)
+    # For each `bytes` Python's SQLite looks whether somebody adapts them, which takes longer than to copy a record.
+    columns: list[Iterable[object]] = [
+        repeat(source, size), numbers, map(bytearray, publics), map(bytearray, leaves), repeat(stamp, size),
+        range(entry, entry + size), happened, events, actions, outcomes,
+    ]  # fmt: skip
+    names = _COLUMNS
+    if sealed.count(None) < size:
+        names, columns = f"{names}, sealed", [*columns, sealed]
+    driver.insert(session, f"audit_records ({names})", zip(*columns, strict=True))
     subjects = [
         (what.kind, what.name, event, source, seq)
         for record, event, seq in zip(records, events, numbers, strict=True)
@@ -100,6 +106,12 @@ def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
         keep_tokens(session, at, about)
     keep_statements(session, source, arrival.statements)
     _index(session, list(cut(records, happened, entry)))
+
+
+def _values(said: Sequence[EventName | Action | Outcome]) -> list[str | int]:
+    """Return the value of each. There are few, and to ask an enumeration for one takes longer than to look it up."""
+    values = {one: one.value for one in set(said)}
+    return [values[one] for one in said]
 
 
 def keep_statements(session: Session, source: str, signed: Sequence[About]) -> None:

@@ -18,8 +18,9 @@ from control_plane.db.transactions import DatabaseUnavailable, Overtaken, answer
 T = TypeVar("T")
 Values = tuple[object, ...]
 # Rows in a statement. What SQLite does for each statement, and not for each row, costs as much as a row, and after each
-# another thread may take the interpreter. PostgreSQL's driver sends many statements at once by itself.
-_TOGETHER = {"sqlite": (500, 50, 1), "postgresql": (1,)}
+# another thread may take the interpreter; beyond a hundred, what is bound leaves the processor's cache. PostgreSQL's
+# driver sends many statements at once by itself.
+_TOGETHER = {"sqlite": (100, 10, 1), "postgresql": (1,)}
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 _CONNECTION = "connection of the driver"
 

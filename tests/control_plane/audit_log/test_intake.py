@@ -45,6 +45,20 @@ def test_keeps_records_exactly_as_they_were_sent(bench: Bench, host: HostBench) 
     assert bench.events() == []
 
 
+@pytest.mark.parametrize("sealed", [(None, None), (None, b"box", None), (b"one", b"other"), (b"", None)])
+def test_keeps_what_is_sealed_beside_the_records_that_have_it_and_nothing_beside_the_others(
+    bench: Bench, host: HostBench, sealed: tuple[bytes | None, ...]
+) -> None:
+    for box in sealed:
+        host.note(private=None if box is None else {"uid": "1.2"})
+        host.journal[-1] = StoredRecord(host.journal[-1].public, box)
+
+    host.deliver(1, len(sealed))
+
+    rows = bench.rows("SELECT public, sealed FROM audit_records WHERE source = :s ORDER BY seq", s=str(host.host_id))
+    assert [StoredRecord(row.public, row.sealed) for row in rows] == host.journal
+
+
 def sealed_as_by_the_centre(host: HostBench) -> HostBench:
     """Have the host seal its newest private part to somebody whose key never was."""
     host.note(private={"uid": "1.2"})
