@@ -74,6 +74,8 @@ class AuditUploader:
                 self._yields(stop)
                 if self.send_next():
                     idle = 0
+                elif self._journal.make_up():
+                    continue
                 elif idle % _LOOKS_BETWEEN_CONFIRMING == 0 and self.is_behind():
                     continue
                 else:
