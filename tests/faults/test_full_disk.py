@@ -151,9 +151,11 @@ def test_refusals_that_a_full_disk_has_no_room_for_are_counted_once_it_has(
 ) -> None:
     with running(on_disk, beside=tmp_path) as agent:
         port = agent.port()
-        with filled(disk, 0):
-            statuses = [send_one(port, image(number)) for number in range(1, _REFUSED + 1)]
         assert send_one(port, image(_REFUSED + 1)) == Status.SUCCESS
+        agent.wait_until_idle()
+        with filled(disk, 1):
+            statuses = [send_one(port, image(number)) for number in range(1, _REFUSED + 1)]
+        assert send_one(port, image(_REFUSED + 2)) == Status.SUCCESS
         agent.wait_until_idle()
 
     assert statuses == [Status.OUT_OF_RESOURCES] * _REFUSED
