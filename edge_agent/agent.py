@@ -109,7 +109,6 @@ from shared.policy.routes import Peer
 from shared.sealing.binding import hash_sop_instance
 from shared.sealing.seal import EncryptorFactory
 
-
 _BEFORE = {
     None: "the first start",
     True: "after a clean stop",

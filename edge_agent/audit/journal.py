@@ -23,7 +23,7 @@ from shared.sealing.hpke import SealingPublicKey
 MOST_CONFIRMED = 1_000_000
 """How many confirmed records are kept: about 700 MB."""
 _LET_GO_AT_ONCE = 1000
-_HOW_FAR = "how far it came was not recorded"
+_CUT_OFF = "begun in record {} and cut off; how far it came was not recorded"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     seq INTEGER PRIMARY KEY, event TEXT NOT NULL, subject TEXT NOT NULL,
@@ -152,10 +152,8 @@ class Journal:
     def fail_unfinished(self) -> None:
         """Record as failed whatever was begun and never ended; for whoever is alone in the folder."""
         for seq, ends, public in self._database.read("SELECT seq, ends, public FROM begun ORDER BY seq"):
-            begun, reason = AuditRecord.parse(public), f"begun in record {seq} and cut off; {_HOW_FAR}"
-            self.end(
-                seq, Happening(Event(ends), begun.action, Outcome.SERIOUS_FAILURE, begun.who, begun.what, reason)
-            )
+            begun, reason = AuditRecord.parse(public), _CUT_OFF.format(seq)
+            self.end(seq, Happening(Event(ends), begun.action, Outcome.SERIOUS_FAILURE, begun.who, begun.what, reason))
 
     def head(self) -> ChainHead:
         with self._database.transaction() as connection:

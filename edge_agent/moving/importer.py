@@ -290,7 +290,7 @@ class SpoolImporter:
 
     @contextmanager
     def _recorded(self, happening: Happening, taken: Taken) -> Iterator[None]:
-        """Record that it begins, durably, and how it ended; if this process is killed, the next one in the folder does."""
+        """Record that it begins, durably, and how it ends; after a kill the next start, or the next command, does."""
         begun = self._journal.begin(replace(happening, event=Event.SPOOL_IMPORT_BEGUN), ends=happening.event)
         try:
             yield

@@ -293,7 +293,7 @@ def test_what_a_transaction_was_to_record_is_not_counted_as_it_is_done_again_as_
 
 
 @pytest.mark.parametrize(
-    ("before", "is_clean"),
+    "before, is_clean",
     [
         ([], None),
         ([Event.AGENT_STARTED], False),
