@@ -119,6 +119,7 @@ class Event(StrEnum):
     OTHER_LOG_REFUSED = "log.other-log-refused"
     HOST_SILENT = "audit.host-silent"
     NOT_PERMITTED = "people.not-permitted"
+    ACTION_FAILED = "people.action-failed"
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
     PERSON_CHANGED = "people.changed"
@@ -284,6 +285,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.OTHER_LOG_REFUSED: "110113",
     Event.HOST_SILENT: "110113",
     Event.NOT_PERMITTED: "110113",
+    Event.ACTION_FAILED: "110113",
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
     Event.PERSON_CHANGED: "110113",
