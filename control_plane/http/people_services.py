@@ -149,10 +149,10 @@ def record_failed(services: PeopleServices, error: Exception) -> None:
     if person is None or request.url_rule is None:
         return
     permission: Permission | None = g.get("permission")
-    what = (Subject("permission", permission.value),) if permission else ()
-    what += (Subject("request", f"{request.method} {request.url_rule.rule}"), *_image())
+    took = (Subject("permission", permission.value),) if permission else ()
+    asked = Subject("request", f"{request.method} {request.url_rule.rule}")
     who = (Participant("person", person.name, True),)
-    tried = Happening(Event.ACTION_FAILED, Action.EXECUTE, Outcome.SUCCESS, who, what)
+    tried = Happening(Event.ACTION_FAILED, Action.EXECUTE, Outcome.SUCCESS, who, (*took, asked, *_image()))
     services.journal.record(failure(tried, tried.event, error))
 
 
