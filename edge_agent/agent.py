@@ -289,7 +289,6 @@ class Agent:
                 self._manager.alive()
         self._manager.alive()
         supervisor.stop()
-        self.journal.make_up()
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
