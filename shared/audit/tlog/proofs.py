@@ -1,7 +1,7 @@
 """Inclusion and consistency proofs: RFC 6962 sections 2.1.1 and 2.1.2 make them, RFC 9162 section 2.1 verifies them.
 
-Consistency is verified as that of a subtree (draft-ietf-plants-merkle-tree-certs section 4.4.3); an older tree is the one
-that begins with the first leaf. Nothing is proved from a tree of size 0, and a hash that is not 32 bytes long is none.
+Consistency is verified as that of a subtree (draft-ietf-plants-merkle-tree-certs section 4.4.3), and an older tree is
+one that begins with the first leaf. From one of size 0 nothing is proved, and a hash that is not 32 bytes long is none.
 """
 
 from collections.abc import Callable, Sequence
