@@ -197,6 +197,14 @@ def test_a_subtree_is_proved_wherever_it_begins_and_no_other_is(data: st.DataObj
             verify_subtree(start, end, size, *changed)
 
 
+def test_leaves_that_are_no_subtree_are_proved_by_nothing_not_even_by_the_root_itself() -> None:
+    root = defined_root(many(3))
+
+    verify_subtree(0, 3, 3, [], root, root)
+    with pytest.raises(ProofWrong, match="holds one of leaves 1 to 3"):
+        verify_subtree(1, 3, 3, [], root, root)
+
+
 @pytest.mark.parametrize(
     "path",
     ["tile/8/000", "tile/0/1", "tile/0/0000", "tile/0/x000/001", "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/001/002",
