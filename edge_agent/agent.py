@@ -109,6 +109,12 @@ from shared.policy.routes import Peer
 from shared.sealing.binding import hash_sop_instance
 from shared.sealing.seal import EncryptorFactory
 
+_BEFORE = {
+    None: "the first start",
+    True: "after a clean stop",
+    False: "after a stop that nobody recorded: the agent was killed, or the machine lost power",
+}
+
 
 class AlreadyRunning(Unavailable):
     def __init__(self, folder: Path) -> None:
@@ -269,8 +275,9 @@ class Agent:
         Raises DatabaseUnavailable, DatabaseDamaged, KeyVaultUnavailable, IdentityNotStored.
         """
         self._finish_key_move()
+        self.journal.fail_unfinished()
         self.captures.recover(self._host_id, self._log)
-        self._record(Event.AGENT_STARTED)
+        self._record(Event.AGENT_STARTED, _BEFORE[self.journal.stopped_cleanly()])
         self._log.event("agent.started", host=str(self._host_id))
         supervisor = Supervisor(self._log)
         for part in self._parts:
@@ -766,9 +773,9 @@ class Agent:
             except OSError as exc:
                 self._log.event("agent.no-ready-file", why=why(exc))  # whoever waits for it is told nothing else
 
-    def _record(self, event: Event) -> None:
+    def _record(self, event: Event, reason: str = "") -> None:
         who = (Participant("host", str(self._host_id), True), Participant("service", SOFTWARE, False))
-        self.journal.record(Happening(event, Action.EXECUTE, Outcome.SUCCESS, who))
+        self.journal.record(Happening(event, Action.EXECUTE, Outcome.SUCCESS, who, reason=reason))
 
 
 class Runs:

@@ -89,13 +89,17 @@ class Database:
             finally:
                 self._depth, self._owner = 0, 0
 
+    def in_transaction(self) -> bool:
+        """Return whether this thread is in a transaction."""
+        return self._owner == threading.get_ident()
+
     def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         """Return the rows of what was committed last, or, within a transaction of this thread, of that.
 
         Raises DatabaseUnavailable, DatabaseDamaged.
         """
         with self._translated():
-            if self._owner == threading.get_ident():
+            if self.in_transaction():
                 return self._connection.execute(query, values).fetchall()
             with self._reading_lock:
                 return self._reading.execute(query, values).fetchall()

@@ -48,7 +48,7 @@ from control_plane.http.people_models import (
 )
 from control_plane.http.people_policy import add_policy
 from control_plane.http.people_provider import add_provider
-from control_plane.http.people_services import PeopleServices, permitted, recognise
+from control_plane.http.people_services import PeopleServices, permitted, recognise, record_failed
 from control_plane.http.people_sign_in import add_sign_in
 from control_plane.http.people_wipes import add_wipes
 from control_plane.people.accounts import NotSignedIn
@@ -66,7 +66,9 @@ MAX_BODY_BYTES = 8 << 20
 
 
 def people_door(services: PeopleServices) -> APIFlask:
-    app = problems.new_app("Leadglass people's door", static_folder=page.STATIC)
+    app = problems.new_app(
+        "Leadglass people's door", static_folder=page.STATIC, on_unforeseen=partial(record_failed, services)
+    )
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["SECURITY_SCHEMES"] = {"credential": {"type": "http", "scheme": "bearer"}}
     app.before_request(_verify_host)

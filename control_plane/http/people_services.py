@@ -130,6 +130,7 @@ def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
     Raises NotSignedIn, NotPermitted; TooManyFailures, which is none: a token alone is not to fill the log.
     """
     person: SignedIn = g.person if "person" in g else _signed_in(services)
+    g.person, g.permission = person, permission
     try:
         verify_permitted(person, permission)
     except NotPermitted as exc:
@@ -139,6 +140,22 @@ def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
         services.journal.record(failure(tried, tried.event, exc))
         raise
     return person
+
+
+def record_failed(services: PeopleServices, error: Exception) -> None:
+    """Record that what somebody was doing ended in an error that nobody foresaw, and of that its class alone.
+
+    Of whom nobody knows who they are there is no record: a stranger is not to fill the log.
+    """
+    person: SignedIn | None = g.get("person")
+    if person is None or request.url_rule is None:
+        return
+    permission: Permission | None = g.get("permission")
+    took = (Subject("permission", permission.value),) if permission else ()
+    asked = Subject("request", f"{request.method} {request.url_rule.rule}")
+    who = (Participant("person", person.name, True),)
+    tried = Happening(Event.ACTION_FAILED, Action.EXECUTE, Outcome.SUCCESS, who, (*took, asked, *_image()))
+    services.journal.record(failure(tried, tried.event, error))
 
 
 def _tried(person: SignedIn, permission: Permission) -> Happening:
@@ -185,7 +202,8 @@ def _proof() -> signed_request.Proof:
 def by_own_page(services: PeopleServices) -> SignedIn:
     """Return whose session a form of our own pages was sent in. Raises NotSignedIn: also for one of another page."""
     verify_own_page()
-    return services.accounts.by_session(request.cookies.get(COOKIE, ""))
+    g.person = person = services.accounts.by_session(request.cookies.get(COOKIE, ""))
+    return person
 
 
 def verify_own_page() -> None:

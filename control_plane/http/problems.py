@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apiflask import APIFlask, HTTPError
@@ -79,9 +79,16 @@ def problem(status: int, title: str, detail: str, **members: object) -> Response
 
 
 def new_app(
-    title: str, overrides: tuple[tuple[type[Exception], int], ...] = (), *, static_folder: Path | None = None
+    title: str,
+    overrides: tuple[tuple[type[Exception], int], ...] = (),
+    *,
+    static_folder: Path | None = None,
+    on_unforeseen: Callable[[Exception], None] = lambda _error: None,
 ) -> APIFlask:
-    """Return an app whose every error is a problem document; `overrides` come before the common table."""
+    """Return an app whose every error is a problem document; `overrides` come before the common table.
+
+    `on_unforeseen` is told of each error that is none of ours, in the request that it ended.
+    """
     app = APIFlask(
         __name__,
         title=title,
@@ -90,12 +97,13 @@ def new_app(
         spec_path="/api/v1/openapi.json",
         static_folder=static_folder and str(static_folder),  # type: ignore[arg-type]  # None is taken, as in Flask
     )
-    _install(app, overrides + _STATUS)
+    _install(app, overrides + _STATUS, on_unforeseen)
     return app
 
 
-def _install(app: APIFlask, table: tuple[tuple[type[Exception], int], ...]) -> None:
-
+def _install(
+    app: APIFlask, table: tuple[tuple[type[Exception], int], ...], on_unforeseen: Callable[[Exception], None]
+) -> None:
     def ours(error: Exception) -> Response:
         status = next(status for kind, status in table if isinstance(error, kind))
         name = type(error).__name__
@@ -114,6 +122,10 @@ def _install(app: APIFlask, table: tuple[tuple[type[Exception], int], ...]) -> N
     def unexpected(error: Exception) -> Response:
         # The last HTTP handler: a bug. The unit of work failed; its traceback is in the log and not in the answer.
         _LOG.error("request failed", exc_info=error)
+        try:
+            on_unforeseen(error)
+        except Exception as exc:  # noqa: BLE001 (still the last handler: it may be the audit log itself that failed)
+            _LOG.error("and could not be recorded", exc_info=exc)
         return problem(500, "Internal error", "the control plane failed at this; its log has the details")
 
     for parent in (Refused, IntegrityFailure, Unavailable):

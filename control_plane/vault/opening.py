@@ -5,7 +5,7 @@ Whatever is refused is recorded before anyone is told, and whatever is released 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -162,7 +162,7 @@ class VaultOpener:
             proved = self._prove(self._held(object_id), report)
             head = self._head(proved) if form == "part10" else b""
             self._report_siblings(object_id, report)
-        self._journal.record(happening)
+            self._journal.record(happening)
         size = len(head) + proved.record.dataset_bytes
         return Opened(report.checks(), size, proved.binding.transfer_syntax, self._release(proved, head, happening))
 
@@ -191,7 +191,7 @@ class VaultOpener:
             stored = proved.held.stored
             with self._noting_loss(proved.record), self._store.open(object_id) as body:
                 data = open_range(stored, _reader(body), proved.host_key, proved.key, start, length)
-        self._journal.record(happening)
+            self._journal.record(happening)
         return RangeRead(data, RANGE_SAYS)
 
     def _held(self, object_id: ObjectId) -> _Held:
@@ -317,7 +317,11 @@ class VaultOpener:
         try:
             yield
         except Exception as exc:
-            self._journal.record(failure(happening, Event.OPEN_REFUSED, exc))
+            refused = failure(happening, Event.OPEN_REFUSED, exc)
+            try:
+                self._journal.record(refused)
+            except Malformed:  # the reason that was given cannot be kept; that somebody tried is, without it
+                self._journal.record(replace(refused, private=None))
             raise
 
 

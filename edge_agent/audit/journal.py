@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edge_agent.database import Database
+from edge_agent.audit.unwritten import Unwritten
+from edge_agent.database import Database, DatabaseUnavailable
 from shared.audit.attempt import Attempt
 from shared.audit.batch import ChainHead
-from shared.audit.events import Event, Happening
-from shared.audit.record import StoredRecord, compose
+from shared.audit.events import Event, Happening, Outcome
+from shared.audit.record import AuditRecord, StoredRecord, compose
 from shared.clock import Clock
 from shared.identity import HostId, RandomBytes
 from shared.sealing.hpke import SealingPublicKey
@@ -22,6 +23,7 @@ from shared.sealing.hpke import SealingPublicKey
 MOST_CONFIRMED = 1_000_000
 """How many confirmed records are kept: about 700 MB."""
 _LET_GO_AT_ONCE = 1000
+_CUT_OFF = "begun in record {} and cut off; how far it came was not recorded"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     seq INTEGER PRIMARY KEY, event TEXT NOT NULL, subject TEXT NOT NULL,
@@ -36,6 +38,8 @@ CREATE TRIGGER IF NOT EXISTS record_is_final BEFORE UPDATE ON record BEGIN SELEC
 CREATE TABLE IF NOT EXISTS tally (event TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS acknowledged (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO acknowledged VALUES (1, 0);
+CREATE INDEX IF NOT EXISTS run ON record (seq) WHERE event IN ('agent.started', 'agent.stopped');
+CREATE TABLE IF NOT EXISTS begun (seq INTEGER PRIMARY KEY, ends TEXT NOT NULL, public BLOB NOT NULL) STRICT;
 """
 
 
@@ -63,6 +67,7 @@ class Journal:
         """`most_confirmed` is at least 2: the record before the first that is sent is looked up for its leaf."""
         self._database, self._source, self._most_confirmed = database, source, most_confirmed
         self._key, self._clock, self._random, self._on_record = key, clock, random_bytes, on_record
+        self._unwritten = Unwritten()
         database.create(_SCHEMA)
 
     def record(self, happening: Happening) -> int:
@@ -74,7 +79,28 @@ class Journal:
         return self.record_all([happening])
 
     def record_all(self, happenings: Sequence[Happening]) -> int:
-        """Append a record of each, all or none, and return the number of the last. Raises as `record` does."""
+        """Append a record of each, all or none, and return the number of the last. Raises as `record` does.
+
+        What fails is counted, and told before the next record that can be written. Within a transaction it is not: the
+        whole of that is done again, or is recorded as failed.
+        """
+        if self._database.in_transaction():
+            return self._append(happenings)
+        try:
+            with self._unwritten.telling(self._source) as told:
+                return self._append([*told, *happenings])
+        except DatabaseUnavailable:
+            self._unwritten.add(happenings, self._clock.now())
+            raise
+
+    def make_up(self) -> bool:
+        """Record how many records could not be written, once they can be; return whether there were any."""
+        is_owed = self._unwritten.is_any()
+        if is_owed:
+            self.record_all(())
+        return is_owed
+
+    def _append(self, happenings: Sequence[Happening]) -> int:
         with self._database.transaction() as connection:
             head, now, key = self.head(), self._clock.now(), self._key()
             rows = []
@@ -105,6 +131,29 @@ class Journal:
         `failed` is the event of the failure where that has one of its own.
         """
         return Attempt(self, happening, failed or happening.event)
+
+    def begin(self, happening: Happening, *, ends: Event) -> int:
+        """Append a record of what is about to be tried, and return its number for `end`. Raises as `record` does.
+
+        If whoever tries it is killed before that, the next `fail_unfinished` records it as an `ends` that failed.
+        """
+        with self._database.transaction() as connection:
+            seq = self.record(happening)
+            connection.execute("INSERT INTO begun SELECT seq, ?, public FROM record WHERE seq = ?", (ends.value, seq))
+        return seq
+
+    def end(self, seq: int, *outcomes: Happening) -> None:
+        """Append how that ended which began with record `seq`; nothing where it is recorded already."""
+        with self._database.transaction() as connection:
+            if outcomes:
+                self.record_all(outcomes)
+            connection.execute("DELETE FROM begun WHERE seq = ?", (seq,))
+
+    def fail_unfinished(self) -> None:
+        """Record as failed whatever was begun and never ended; for whoever is alone in the folder."""
+        for seq, ends, public in self._database.read("SELECT seq, ends, public FROM begun ORDER BY seq"):
+            begun, reason = AuditRecord.parse(public), _CUT_OFF.format(seq)
+            self.end(seq, Happening(Event(ends), begun.action, Outcome.SERIOUS_FAILURE, begun.who, begun.what, reason))
 
     def head(self) -> ChainHead:
         with self._database.transaction() as connection:
@@ -173,6 +222,16 @@ class Journal:
             query = "SELECT subject FROM record WHERE seq > ? AND event = ? ORDER BY seq"
             for (subject,) in connection.execute(query, (seq, event.value)):
                 yield subject
+
+    def stopped_cleanly(self) -> bool | None:
+        """Return whether the run before this one recorded its stop, None: there was none.
+
+        A stop is the last thing that a run records, so it is among the newest, which are kept.
+        """
+        query = "SELECT event FROM record WHERE event IN ('agent.started', 'agent.stopped') ORDER BY seq DESC LIMIT 1"
+        with self._database.transaction() as connection:
+            last = connection.execute(query).fetchone()
+            return last == (Event.AGENT_STOPPED.value,) if last or self.count(Event.AGENT_STARTED) else None
 
     def has_outcome(self, object_id: str) -> bool:
         """Return whether it is recorded that an object was captured or refused."""

@@ -74,7 +74,7 @@ class AuditUploader:
                 self._yields(stop)
                 if self.send_next():
                     idle = 0
-                elif idle % _LOOKS_BETWEEN_CONFIRMING == 0 and self.is_behind():
+                elif self._journal.make_up() or (idle % _LOOKS_BETWEEN_CONFIRMING == 0 and self.is_behind()):
                     continue
                 else:
                     idle += 1

@@ -240,6 +240,7 @@ def _opened(folder: AgentFolder, clock: Clock) -> Iterator[_Host]:
             config, log = identity.config, JsonLog(clock)
             policy = StoredPolicy(database, config.layers, config.host_id, log)
             journal = Journal(database, config.host_id, key=policy.audit_key, clock=clock)
+            journal.fail_unfinished()
             captures = CaptureStore(
                 folder.spool, database, journal, identity.signer.public, quota=policy.spool_quota_bytes
             )

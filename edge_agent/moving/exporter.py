@@ -1,8 +1,9 @@
 """Writes what the vault does not have yet into a folder, and changes nothing here but the journal.
 
-The order is: objects; the journal's record of the export; the journal's unsent records, that one among them; and the
-manifest last. So the record travels in the export it is about. It says which objects were written; where the rest then
-fails, a second record says so.
+The order is: the journal's record that an export begins; objects; the record of the export; the journal's unsent
+records, those two among them; and the manifest last. So both travel in the export they are about. The second says which
+objects were written; where the rest then fails, a third says so, also where this process is killed: the next one in the
+folder records what never ended.
 """
 
 from collections.abc import Callable, Iterator
@@ -69,11 +70,21 @@ class SpoolExporter:
         who = (Participant("host", str(self._host_id), True),)
         what = (Subject("export", str(export_id)),)
         happening = Happening(Event.SPOOL_EXPORTED, Action.READ, Outcome.SUCCESS, who, what)
+        begun = self._begin(target, happening)
         try:
-            return self._export(target, export_id, happening)
+            exported = self._export(target, export_id, happening)
+            self._journal.end(begun)
         except BaseException as exc:
             target.abandon()
-            self._journal.record(failure(happening, Event.SPOOL_EXPORTED, exc))
+            self._journal.end(begun, failure(happening, Event.SPOOL_EXPORTED, exc))
+            raise
+        return exported
+
+    def _begin(self, target: NewExport, happening: Happening) -> int:
+        try:
+            return self._journal.begin(replace(happening, event=Event.SPOOL_EXPORT_BEGUN), ends=Event.SPOOL_EXPORTED)
+        except BaseException:
+            target.abandon()
             raise
 
     def _export(self, target: NewExport, export_id: ExportId, happening: Happening) -> Exported:

@@ -139,13 +139,9 @@ class SpoolImporter:
         what = (Subject("host", str(manifest.host_id)), Subject("export", str(manifest.export_id)))
         happening = Happening(Event.SPOOL_IMPORTED, Action.CREATE, Outcome.SUCCESS, who, what)
         imported = Imported(manifest=manifest)
-        try:
+        with self._recorded(happening, imported):
             for number, digest in enumerate(manifest.parts, 1):
                 self._part(given, signers, part_folder(number), digest, imported)
-        except BaseException as exc:
-            self._journal.record(failure(happening, Event.SPOOL_IMPORTED, exc))
-            raise
-        self._record(happening, imported)
         return imported
 
     def rescue(self, source: HostId, lying: Iterable[Undelivered], signers: Signers) -> Taken:
@@ -159,13 +155,9 @@ class SpoolImporter:
             Event.SPOOL_IMPORTED, Action.CREATE, Outcome.SUCCESS, who, (Subject("host", str(source)),)
         )
         taken = Taken()
-        try:
+        with self._recorded(happening, taken):
             for undelivered in lying:
                 self._rescue_one(undelivered, signers, taken)
-        except BaseException as exc:
-            self._journal.record(failure(happening, Event.SPOOL_IMPORTED, exc))
-            raise
-        self._record(happening, taken)
         return taken
 
     def _rescue_one(self, undelivered: Undelivered, signers: Signers, taken: Taken) -> None:
@@ -296,7 +288,18 @@ class SpoolImporter:
         self._moved.keep_batch(kept, signers.pem(listed.source))
         imported.batches += 1
 
-    def _record(self, happening: Happening, imported: Taken) -> None:
+    @contextmanager
+    def _recorded(self, happening: Happening, taken: Taken) -> Iterator[None]:
+        """Record that it begins, durably, and how it ends; after a kill the next start, or the next command, does."""
+        begun = self._journal.begin(replace(happening, event=Event.SPOOL_IMPORT_BEGUN), ends=happening.event)
+        try:
+            yield
+            self._record(begun, happening, taken)
+        except BaseException as exc:
+            self._journal.end(begun, failure(happening, happening.event, exc))
+            raise
+
+    def _record(self, begun: int, happening: Happening, imported: Taken) -> None:
         """Record each file that was refused by itself, and then what became of the whole.
 
         The vault is to be asked about what it had answered for.
@@ -311,7 +314,7 @@ class SpoolImporter:
             said += f"; {len(imported.refused)} files refused, {len(imported.left)} left on the old host"
             happening = replace(happening, outcome=Outcome.MINOR_FAILURE)
         self._doubt(map(str, imported.answered_for))
-        self._journal.record(replace(happening, reason=said))
+        self._journal.end(begun, replace(happening, reason=said))
 
 
 @contextmanager

@@ -71,7 +71,9 @@ class Event(StrEnum):
     OBJECT_DAMAGED = "capture.object-damaged"
     DELIVERY_RETRIED = "capture.delivery-retried"
     OBJECT_DISCARDED = "capture.object-discarded"
+    SPOOL_EXPORT_BEGUN = "capture.spool-export-begun"
     SPOOL_EXPORTED = "capture.spool-exported"
+    SPOOL_IMPORT_BEGUN = "capture.spool-import-begun"
     SPOOL_IMPORTED = "capture.spool-imported"
     ROUTE_DELIVERED = "route.delivered"
     ROUTE_FAILED = "route.failed"
@@ -105,6 +107,7 @@ class Event(StrEnum):
     ROLLOUT_REVERTED = "policy.rollout-reverted"
     ROLLOUT_FINISHED = "policy.rollout-finished"
     AUDIT_REFUSED = "audit.batch-refused"
+    RECORDS_UNWRITTEN = "audit.records-unwritten"
     AUDIT_READ = "audit.read"
     LOG_LOSS_FOUND = "log.loss-found"
     LOG_LOSS_ACCEPTED = "log.loss-accepted"
@@ -117,6 +120,7 @@ class Event(StrEnum):
     OTHER_LOG_REFUSED = "log.other-log-refused"
     HOST_SILENT = "audit.host-silent"
     NOT_PERMITTED = "people.not-permitted"
+    ACTION_FAILED = "people.action-failed"
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
     PERSON_CHANGED = "people.changed"
@@ -234,7 +238,9 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_DAMAGED: "110107",
     Event.DELIVERY_RETRIED: "110104",
     Event.OBJECT_DISCARDED: "110113",
+    Event.SPOOL_EXPORT_BEGUN: "110106",
     Event.SPOOL_EXPORTED: "110106",
+    Event.SPOOL_IMPORT_BEGUN: "110107",
     Event.SPOOL_IMPORTED: "110107",
     Event.ROUTE_DELIVERED: "110104",
     Event.ROUTE_FAILED: "110104",
@@ -268,6 +274,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.ROLLOUT_REVERTED: "110113",
     Event.ROLLOUT_FINISHED: "110113",
     Event.AUDIT_REFUSED: "110113",
+    Event.RECORDS_UNWRITTEN: "110113",
     Event.AUDIT_READ: "110101",
     Event.LOG_LOSS_FOUND: "110113",
     Event.LOG_LOSS_ACCEPTED: "110113",
@@ -280,6 +287,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.OTHER_LOG_REFUSED: "110113",
     Event.HOST_SILENT: "110113",
     Event.NOT_PERMITTED: "110113",
+    Event.ACTION_FAILED: "110113",
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
     Event.PERSON_CHANGED: "110113",

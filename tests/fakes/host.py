@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,10 +16,10 @@ from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
 from edge_agent.capture.registrar import DirectRegistrar
 from edge_agent.capture.store import CaptureStore
 from edge_agent.config import AgentFolder, load_identity
-from edge_agent.database import Database
+from edge_agent.database import Database, DatabaseUnavailable
 from edge_agent.policy_sync.choice import Choice
 from edge_agent.policy_sync.store import PolicyStore
-from shared.audit.events import EventName
+from shared.audit.events import EventName, Happening
 from shared.audit.record import AuditRecord
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.accept import AcceptedPolicy
@@ -107,7 +108,22 @@ class Host:
 
     def recover(self) -> None:
         """Do what an agent does at its start."""
+        self.journal.fail_unfinished()
         self.captures.recover(self.host_id, self.log)
+
+    def fill(self, happening: Happening) -> None:
+        """Give the database no page more than it has, and record `happening` until that fails for want of room."""
+        self._allow_pages(1)  # SQLite takes no less than there are
+        with suppress(DatabaseUnavailable):
+            while True:
+                self.journal.record(happening)
+
+    def make_room(self) -> None:
+        self._allow_pages(1 << 30)
+
+    def _allow_pages(self, most: int) -> None:
+        with self.database.transaction() as connection:
+            connection.execute(f"PRAGMA max_page_count = {most}")
 
     def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",), quota_bytes: int = 0) -> None:
         policy = document(version, self.keys, self.receipts.public, ae_titles)

@@ -38,6 +38,7 @@ _PAGES_LEFT = (0, 1, 4, 16, 64)
 _PAGE_BYTES = 4096
 _CHUNK_BYTES = 900_000  # what is written of an image at a time, about
 _MOST_PAGES = 1024  # more than an image of that size needs
+_REFUSED = 60  # what is free of the database's log takes some of their records
 _AROUND = range(-4, 13)  # pages beside those that an image's body needs: its end, and the database's log
 
 
@@ -193,6 +194,26 @@ def test_below_the_reserve_images_are_refused_and_every_refusal_is_recorded(
     refused = [record for record in verify_log(centre) if record.event is Event.IMAGE_REFUSED]
     assert len(refused) == 5
     assert delivered(centre) == {image(9).digest: 1}
+
+
+def test_refusals_that_a_full_disk_has_no_room_for_are_counted_once_it_has(
+    centre: Vault, on_disk: AgentFolder, disk: Path, tmp_path: Path
+) -> None:
+    with running(on_disk, beside=tmp_path) as agent:
+        port = agent.port()
+        assert send_one(port, image(_REFUSED + 1)) == Status.SUCCESS
+        agent.wait_until_idle()
+        with filled(disk, 1):
+            statuses = [send_one(port, image(number)) for number in range(1, _REFUSED + 1)]
+        assert send_one(port, image(_REFUSED + 2)) == Status.SUCCESS
+        agent.wait_until_idle()
+
+    assert statuses == [Status.OUT_OF_RESOURCES] * _REFUSED
+    held = verify_log(centre)
+    recorded = sum(record.event is Event.IMAGE_REFUSED for record in held)
+    (told,) = (record for record in held if record.event is Event.RECORDS_UNWRITTEN)
+    assert recorded < _REFUSED, "the disk had room for every record"
+    assert f"capture.image-refused: {_REFUSED - recorded}" in [what.name for what in told.what]
 
 
 def test_an_agent_that_cannot_record_its_start_does_not_take_images_and_starts_when_it_can(

@@ -132,6 +132,25 @@ def test_an_image_that_was_on_its_way_when_the_agent_was_killed_is_recorded_as_r
     assert delivered(centre) == {sent.digest: 1}
 
 
+def test_a_start_says_whether_the_stop_before_it_was_clean(centre: Vault, enrolled: AgentFolder) -> None:
+    with running(enrolled) as agent:
+        agent.port()
+        agent.terminate()
+    with running(enrolled) as agent:
+        agent.port()
+        agent.killed()
+    with running(enrolled) as agent:
+        agent.port()
+        agent.wait_until_idle()
+
+    started = [record.reason for record in verify_log(centre) if record.event is Event.AGENT_STARTED]
+    assert started == [
+        "the first start",
+        "after a clean stop",
+        "after a stop that nobody recorded: the agent was killed, or the machine lost power",
+    ]
+
+
 # ---- each check is itself checked: it goes red for what it is there to see
 
 

@@ -406,14 +406,16 @@ _CODES = {
     "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
     "capture.commitment-requested capture.commitment-reported capture.commitment-refused capture.file-released "
     "route.delivered route.failed route.retried route.dropped vault.object-stored vault.object-refused",
-    "110106": "capture.spool-exported backup.made",
+    "110106": "capture.spool-export-begun capture.spool-exported backup.made",
     "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
-    "capture.file-refused capture.object-damaged capture.spool-imported backup.centre-restored",
+    "capture.file-refused capture.object-damaged capture.spool-import-begun capture.spool-imported "
+    "backup.centre-restored",
     "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
     "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
-    "policy.published policy.refused policy.accepted policy.failed-here audit.batch-refused vault.conflict-settled "
+    "policy.published policy.refused policy.accepted policy.failed-here audit.batch-refused audit.records-unwritten "
+    "vault.conflict-settled "
     "vault.object-lost vault.loss-over vault.loss-settled "
     "policy.rollout-started policy.rollout-widened policy.rollout-paused policy.rollout-resumed "
     "policy.rollout-reverted policy.rollout-finished "
@@ -432,7 +434,7 @@ _CODES = {
     "enrolment.host-moved "
     "keys.destroyed backup.forgotten backup.restore-settled people.changed people.password-set people.factor-added "
     "people.factor-removed people.token-made people.token-ended people.link-made people.provider-set "
-    "people.not-permitted",
+    "people.not-permitted people.action-failed",
     "110114": "people.signed-in people.sign-in-refused people.session-ended",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}

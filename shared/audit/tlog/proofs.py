@@ -1,11 +1,12 @@
 """Inclusion and consistency proofs: RFC 6962 sections 2.1.1 and 2.1.2 make them, RFC 9162 section 2.1 verifies them.
 
-Nothing is proved from a tree of size 0, and a hash that is not 32 bytes long is none.
+Consistency is verified as that of a subtree (draft-ietf-plants-merkle-tree-certs section 4.4.3), and an older tree is
+one that begins with the first leaf. From one of size 0 nothing is proved, and a hash that is not 32 bytes long is none.
 """
 
 from collections.abc import Callable, Sequence
 
-from shared.audit.tlog.tree import HASH_BYTES, MAX_SIZE, fold, node_hash
+from shared.audit.tlog.tree import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, fold, node_hash
 from shared.errors import IntegrityFailure
 
 Nodes = Callable[[int, int], bytes]
@@ -73,30 +74,44 @@ def verify_consistency(old: int, new: int, path: Sequence[bytes], old_root: byte
     """Raises ProofWrong: the tree of `new` with `new_root` is not proved to begin with that of `old`."""
     if not 0 < old <= new <= MAX_SIZE:
         raise ProofWrong("consistency", f"nothing leads from a tree of {old} to one of {new}")
-    if old == new:
-        if path or old_root != new_root:
-            raise ProofWrong("consistency", "two trees of one size have to be the same, and need no hashes")
+    verify_subtree(0, old, new, path, old_root, new_root)
+
+
+def verify_subtree(start: int, end: int, size: int, path: Sequence[bytes], subtree: bytes, root: bytes) -> None:
+    """Raises ProofWrong: the tree of `size` with `root` is not proved to hold one of root `subtree`, `start` to `end`.
+
+    Leaf `end` is not in it. Such a tree begins at a multiple of the power of two that it does not exceed; of one that
+    holds nothing there is nothing to prove.
+    """
+    if path:  # else nothing is hashed, and two roots are compared as they are
+        _verify_hashes("consistency", (subtree, root, *path))
+    if not 0 <= start <= end <= size <= MAX_SIZE or start % _bit_ceil(end - start):
+        raise ProofWrong("consistency", f"no tree of {size} holds one of leaves {start} to {end}")
+    if start == end:
+        if path or subtree != EMPTY_ROOT:
+            raise ProofWrong("consistency", "of no leaves there is one tree, and it needs no hashes")
         return
-    _verify_hashes("consistency", (old_root, new_root, *path))
-    left = [old_root, *path] if old & (old - 1) == 0 else list(path)
+    first, at, last, left = start, end - 1, size - 1, list(path)
+    while first != at and (at == last or at & 1):
+        first, at, last = first >> 1, at >> 1, last >> 1
+    if first == at:
+        left.insert(0, subtree)
     if not left:
         raise ProofWrong("consistency", "it has too few hashes")
-    at, last = old - 1, new - 1
-    while at & 1:
-        at, last = at >> 1, last >> 1
     before = after = left.pop(0)
     while last and left:
+        hashed = left.pop(0)
         if at & 1 or at == last:
-            hashed = left.pop(0)
-            before, after = node_hash(hashed, before), node_hash(hashed, after)
+            before = node_hash(hashed, before) if first < at else before
+            after = node_hash(hashed, after)
             while not at & 1 and at:
-                at, last = at >> 1, last >> 1
+                first, at, last = first >> 1, at >> 1, last >> 1
         else:
-            after = node_hash(after, left.pop(0))
-        at, last = at >> 1, last >> 1
+            after = node_hash(after, hashed)
+        first, at, last = first >> 1, at >> 1, last >> 1
     if last or left:
         raise ProofWrong("consistency", "it has too few or too many hashes")
-    if (before, after) != (old_root, new_root):
+    if (before, after) != (subtree, root):
         raise ProofWrong("consistency", "it leads to other roots")
 
 
@@ -108,6 +123,11 @@ def root_of(size: int, nodes: Nodes) -> bytes:
 def _verify_hashes(what: str, hashes: Sequence[bytes]) -> None:
     if any(len(one) != HASH_BYTES for one in hashes):
         raise ProofWrong(what, f"a hash is not {HASH_BYTES} bytes long")
+
+
+def _bit_ceil(count: int) -> int:
+    """Return the smallest power of two that is not below `count`."""
+    return 1 << max(count - 1, 0).bit_length()
 
 
 def _split(count: int) -> int:

@@ -213,6 +213,24 @@ def test_an_open_that_fails_in_a_way_that_nobody_foresaw_is_recorded_and_quotes_
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("reason", ["second opinion \ud800", "x" * 40_000], ids=["no text", "too long"])
+def test_an_open_whose_reason_cannot_be_sealed_is_refused_and_recorded_without_it(
+    bench: Bench, image: SealedImage, reason: str
+) -> None:
+    with pytest.raises(Malformed):
+        bench.opener.open(image.object_id, "A. Admin", reason, "dataset")
+    opened = bench.last_record()
+    with pytest.raises(Malformed):
+        bench.opener.read_range(image.object_id, "A. Admin", reason, 0, 1)
+
+    for record in (opened, bench.last_record()):
+        assert (record.event, record.outcome) == (Event.OPEN_REFUSED, Outcome.MINOR_FAILURE)
+        assert [who.name for who in record.who] == ["A. Admin"]
+        assert record.commitment is None
+        assert reason[-8:] not in record.reason
+    assert bench.events().count(Event.OPEN_REFUSED) == 2
+
+
 def test_an_open_of_an_unknown_object_is_recorded(bench: Bench) -> None:
     with pytest.raises(ObjectUnknown):
         bench.opener.open(ObjectId.new(), "A. Admin", "second opinion", "dataset")

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -244,6 +246,77 @@ def test_says_so_when_it_cannot_be_written(host: Host) -> None:
 
     with pytest.raises(DatabaseUnavailable):
         fill()
+
+
+REFUSED = Happening(Event.IMAGE_REFUSED, Action.CREATE, Outcome.MINOR_FAILURE)
+
+
+def test_what_could_not_be_recorded_on_a_full_disk_is_counted_once_there_is_room(host: Host) -> None:
+    host.fill(REFUSED)
+    for happening in (REFUSED, STARTED):
+        host.clock.advance(timedelta(hours=1))
+        with pytest.raises(DatabaseUnavailable):
+            host.journal.record(happening)
+    host.make_room()
+    host.clock.advance(timedelta(hours=1))
+    host.journal.record(STARTED)
+    host.journal.record(STARTED)
+
+    told, *after = host.records()[-3:]
+    assert [record.event for record in after] == [Event.AGENT_STARTED] * 2
+    assert (told.event, told.outcome) == (Event.RECORDS_UNWRITTEN, Outcome.SERIOUS_FAILURE)
+    assert told.reason == (
+        "3 records could not be written between 2026-03-01T08:00:00.000000Z and 2026-03-01T10:00:00.000000Z"
+    )
+    assert told.what == (Subject("fact", "capture.image-refused: 2"), Subject("fact", "agent.started: 1"))
+
+
+def test_it_is_told_where_nothing_else_is_to_be_recorded(host: Host) -> None:
+    host.fill(REFUSED)
+    with pytest.raises(DatabaseUnavailable):
+        host.journal.make_up()
+    host.make_room()
+
+    assert [host.journal.make_up() for _ in range(2)] == [True, False]
+    assert host.events()[-2:] == [Event.IMAGE_REFUSED, Event.RECORDS_UNWRITTEN]
+    assert host.records()[-1].reason.startswith("1 records could not be written")
+
+
+def test_what_a_transaction_was_to_record_is_not_counted_as_it_is_done_again_as_a_whole(host: Host) -> None:
+    host.fill(REFUSED)
+    with pytest.raises(DatabaseUnavailable), host.database.transaction():
+        host.journal.record(STARTED)
+    host.make_room()
+    host.journal.make_up()
+
+    assert host.records()[-1].what == (Subject("fact", "capture.image-refused: 1"),)
+
+
+@pytest.mark.parametrize(
+    "before, is_clean",
+    [
+        ([], None),
+        ([Event.AGENT_STARTED], False),
+        ([Event.AGENT_STARTED, Event.IMAGE_CAPTURED], False),
+        ([Event.AGENT_STARTED, Event.AGENT_STOPPED], True),
+        ([Event.AGENT_STARTED, Event.AGENT_STOPPED, Event.SPOOL_EXPORTED], True),
+        ([Event.AGENT_STARTED, Event.AGENT_STOPPED, Event.AGENT_STARTED], False),
+    ],
+)
+def test_tells_whether_the_last_run_recorded_its_stop(host: Host, before: list[Event], is_clean: bool | None) -> None:
+    for event in before:
+        host.journal.record(replace(STARTED, event=event))
+
+    assert host.journal.stopped_cleanly() is is_clean
+
+
+def test_a_run_so_long_that_the_record_of_its_start_was_let_go_did_not_record_its_stop(host: Host) -> None:
+    journal = Journal(host.database, host.host_id, key=lambda: None, clock=host.clock, most_confirmed=2)
+    journal.acknowledge([journal.record(STARTED), *(journal.record(REFUSED) for _ in range(9))][-1])
+    journal.acknowledge(journal.head().seq)
+
+    assert journal.oldest() > 1
+    assert journal.stopped_cleanly() is False
 
 
 def test_counts_by_event_survive_a_restart(host: Host) -> None:

@@ -64,6 +64,19 @@ def test_records_travel_packed_to_a_centre_that_reads_that_and_as_json_to_anothe
     assert arrived(centre) == [1, 2]
 
 
+def test_records_that_could_not_be_written_are_told_to_the_centre_although_nothing_else_happens(
+    centre: Centre, host: Host, upload: AuditUploader
+) -> None:
+    host.fill(STARTED)
+    host.make_room()
+    waiting = host.journal.waiting()
+
+    with in_thread(upload, upload.bell.ring):
+        centre.wait_for(lambda: len(centre.audit) == waiting + 1)
+
+    assert AuditRecord.parse(centre.audit[-1].public).event is Event.RECORDS_UNWRITTEN
+
+
 def arrived(centre: Centre) -> list[int]:
     return [AuditRecord.parse(record.public).seq for record in centre.audit]
 

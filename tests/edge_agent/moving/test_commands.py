@@ -18,14 +18,15 @@ from edge_agent.agent import locked
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.config import AgentFolder, load_identity
-from edge_agent.database import Database
+from edge_agent.database import Database, ReadingDatabase
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.enrol.enroller import enrol
 from edge_agent.forward.queue import Forward, ForwardQueue
 from edge_agent.spool.catalogue import read_counts
 from edge_agent.spool.spool import Spool
 from provisioning.demo.processes import wait_until
-from shared.audit.events import Event
+from shared.audit.events import Event, Outcome
+from shared.audit.record import AuditRecord
 from shared.fleet.receipt import Receipt
 from tests.edge_agent.moving.carrying import flip, object_files
 from tests.edge_agent.test_agent import IDENTITIES, IMAGES, running, send, wait_for_listener
@@ -90,6 +91,13 @@ def registered(folder: AgentFolder) -> int:
             return sum(count for count, _ in read_counts(connection).values())
     except sqlite3.Error:
         return 0
+
+
+def recorded(folder: AgentFolder, event: Event) -> list[AuditRecord]:
+    """Return the records of `event`, the oldest first."""
+    with closing(ReadingDatabase(folder.database)) as database:
+        rows = database.read("SELECT public FROM record WHERE event = ? ORDER BY seq", (event.value,))
+    return [AuditRecord.parse(public) for (public,) in rows]
 
 
 def test_export_and_import_say_what_they_did_and_what_is_still_needed(
@@ -289,6 +297,10 @@ def test_an_import_that_is_killed_again_and_again_ends_with_everything_once(
 
     assert spool("import", new, stick) == 0
     assert sorted(waiting(new)) == sorted(waiting(old))
+    *cut_off, whole = recorded(new, Event.SPOOL_IMPORTED)
+    assert len(recorded(new, Event.SPOOL_IMPORT_BEGUN)) == len(cut_off) + 1, "each attempt has one outcome"
+    assert (cut_off[0].outcome, whole.outcome) == (Outcome.SERIOUS_FAILURE, Outcome.SUCCESS)
+    assert cut_off[0].what == whole.what
     assert spool("import", new, stick) == 0
     assert len(waiting(new)) == len(IMAGES)
 
@@ -307,3 +319,24 @@ def test_an_export_that_was_killed_is_none_and_the_next_one_is_whole(
     assert spool("export", old, stick) == 1
     assert spool("export", old, tmp_path / "another") == 0
     assert len(object_files(tmp_path / "another")) == len(IMAGES)
+
+
+@pytest.mark.parametrize("next_one", ["agent", "command"])
+def test_an_export_that_was_killed_is_recorded_as_failed_by_whoever_comes_next(
+    centre: Centre, old: AgentFolder, tmp_path: Path, next_one: str
+) -> None:
+    stick = tmp_path / "stick"
+    assert killed_when("export", old, stick, lambda: bool(list(stick.glob("part-*/0*"))))
+    (begun,) = recorded(old, Event.SPOOL_EXPORT_BEGUN)
+    before = recorded(old, Event.SPOOL_EXPORTED)
+
+    if next_one == "agent":
+        with running(old, MemoryLog()) as agent:
+            wait_for_listener(centre, agent)
+    else:
+        assert spool("import", old, tmp_path / "nothing") == 1
+
+    *_, failed = recorded(old, Event.SPOOL_EXPORTED)
+    assert len(recorded(old, Event.SPOOL_EXPORTED)) == len(before) + 1
+    assert (failed.outcome, failed.what, failed.who) == (Outcome.SERIOUS_FAILURE, begun.what, begun.who)
+    assert failed.reason == f"begun in record {begun.seq} and cut off; how far it came was not recorded"

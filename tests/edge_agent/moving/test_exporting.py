@@ -3,7 +3,8 @@
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.database import DatabaseUnavailable, ReadingDatabase
 from edge_agent.moving.folder import LIST, MANIFEST, ExportExists, ExportUnwritable, NewExport
 from edge_agent.moving.listing import Listing
 from edge_agent.moving.manifest import Left, LeftObject, verify_manifest
@@ -99,12 +101,14 @@ def test_the_unsent_records_come_as_they_would_be_sent_and_the_record_of_the_exp
 
     (file,) = batch_files(stick)
     records = verify_batch(Batch.parse(file.read_bytes()), str(old.host_id), old.host.signer.public)
-    assert [record.seq for record in records] == [3, 4]
+    assert [record.seq for record in records] == [3, 4, 5]
+    assert [record.event for record in records[1:]] == [Event.SPOOL_EXPORT_BEGUN, Event.SPOOL_EXPORTED]
+    assert records[1].what == records[2].what
     last = records[-1]
     assert (last.event, last.outcome) == (Event.SPOOL_EXPORTED, Outcome.SUCCESS)
     assert [what.name for what in last.what] == [str(exported.manifest.export_id)]
     assert last.reason.startswith("3 objects of ")
-    assert exported.manifest.head == ChainHead(4, Batch.parse(file.read_bytes()).records[-1].leaf)
+    assert exported.manifest.head == ChainHead(5, Batch.parse(file.read_bytes()).records[-1].leaf)
     assert old.host.journal.head() == exported.manifest.head
 
 
@@ -122,18 +126,43 @@ def test_a_long_journal_comes_in_batches_that_continue_each_other(old: Carrier, 
         assert (records[0].seq, records[0].prev) == (head.seq + 1, head.leaf)
         head = ChainHead(records[-1].seq, batch.records[-1].leaf)
     assert head == exported.manifest.head
-    assert (exported.records, len(batch_files(stick))) == (1101, 3)
+    assert (exported.records, len(batch_files(stick))) == (1102, 3)
 
 
-def test_nothing_changes_on_the_host_but_one_record(old: Carrier, stick: Path) -> None:
+def test_nothing_changes_on_the_host_but_two_records(old: Carrier, stick: Path) -> None:
     old.capture()
     before, records = everything_in(old.folder), old.host.records()
 
     old.export(stick)
 
     assert everything_in(old.folder) == before
-    assert old.host.records()[:-1] == records
-    assert old.host.events()[-1] is Event.SPOOL_EXPORTED
+    assert old.host.records()[:-2] == records
+    assert old.host.events()[-2:] == [Event.SPOOL_EXPORT_BEGUN, Event.SPOOL_EXPORTED]
+
+
+def test_that_it_begins_is_on_the_disk_before_anything_is_on_the_stick(old: Carrier, stick: Path) -> None:
+    on_disk = list[str]()
+
+    class Looking(NewExport):
+        def write(self, name: str, pieces: Iterable[bytes]) -> None:
+            with closing(ReadingDatabase(old.folder / "agent.sqlite")) as database:
+                on_disk.append(database.read("SELECT event FROM record ORDER BY seq DESC LIMIT 1")[0][0])
+            super().write(name, pieces)
+
+    old.capture()
+    old.export(Looking(stick))
+
+    assert on_disk[0] == Event.SPOOL_EXPORT_BEGUN.value
+    assert {path.name for path in everything(stick)} >= {"certificates.pem", MANIFEST}
+
+
+def test_an_export_that_cannot_be_recorded_does_not_begin(old: Carrier, stick: Path) -> None:
+    old.capture()
+    old.host.fill(STARTED)
+
+    with pytest.raises(DatabaseUnavailable):
+        old.export(stick)
+    assert not stick.exists()
 
 
 def test_an_export_is_never_written_over_another_and_may_be_made_again_elsewhere(old: Carrier, stick: Path) -> None:
@@ -193,6 +222,9 @@ def test_an_export_that_fails_at_its_very_end_is_recorded_as_failed_after_all(ol
 
     assert [record.outcome for record in old.host.records()[-2:]] == [Outcome.SUCCESS, Outcome.MINOR_FAILURE]
     assert not stick.exists()
+    before = old.host.events()
+    old.start_again()
+    assert old.host.events() == before, "it has its outcome"
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
