@@ -1,10 +1,15 @@
 """Batches are answered before Flask is asked, and nobody can tell but by the time that it takes."""
 
+import gc
 import json
 import logging
-from collections.abc import Callable
+import socket
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPSConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography import x509
@@ -22,6 +27,7 @@ from control_plane.http.batches import PATH, Batches, Environ, failed
 from control_plane.http.host_identity import HostIdentities
 from control_plane.http.problems import new_app
 from shared.audit.batch import MAX_BYTES, AuditGap
+from shared.audit.events import Event
 from shared.clock import SystemClock
 from shared.errors import Malformed
 from tests.control_plane.http.conftest import Answer, Open, ask
@@ -80,6 +86,32 @@ def test_a_bug_is_logged_and_its_words_are_kept_from_the_sender(caplog: pytest.L
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [bug]
 
 
+def test_what_was_refused_is_let_go_of_with_its_answer() -> None:
+    """Else sixteen megabytes stay with each refusal until the collector comes, which counts objects and no bytes."""
+
+    class Sent:
+        pass
+
+    def take(_environ: Environ) -> int:
+        sent = Sent()
+        held.append(weakref.ref(sent))
+        raise Malformed("audit batch", "no batch")
+
+    held, client = list["weakref.ref[Sent]"](), standing_before_an_app(take)
+    with no_collector():
+        assert client.post(PATH).status_code == 422
+        assert held[0]() is None
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def test_whatever_is_no_batch_is_the_applications() -> None:
     client = standing_before_an_app(raising(AssertionError("it was asked for")))
 
@@ -112,6 +144,32 @@ def test_a_host_hears_over_its_door_why_a_batch_was_not_taken(
     assert answer.status == status
     assert said in str(problem(answer))
     assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch, receipts"
+
+
+@pytest.mark.parametrize("announced, refused", [(16, 0), (8, 1)], ids=["cut off", "control: all of it came"])
+def test_a_batch_that_breaks_off_is_no_refused_one(
+    door: Open, host: EnrolledHost, trusting: Trusting, announced: int, refused: int
+) -> None:
+    """Else the status would have somebody look at a machine whose network failed once."""
+    to, context = (
+        urlsplit(str(door.addresses["hosts_url"])),
+        host.identify(trusting(), host.answer.tls_certificate, host.tls),
+    )
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {announced}\r\n\r\n"
+    with (
+        socket.create_connection((to.hostname or "", to.port or 0), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname=to.hostname) as secured,
+    ):
+        secured.sendall(head.encode() + b"no batch")
+        socket.socket.shutdown(secured, socket.SHUT_WR)
+        # Beneath TLS, which ends with what was cut off; the door ends the connection when it is done with it.
+        while socket.socket.recv(secured, 4096):
+            pass
+
+    log = json.loads(door.signed_in("GET", "/api/v1/audit/records?source=control-plane&limit=1000").body)["records"]
+    assert [one["event"] for one in log if one["who"][0]["name"] == str(host.answer.host_id)].count(
+        Event.AUDIT_REFUSED
+    ) == refused
 
 
 def test_a_revoked_host_is_refused_at_its_next_batch_by_every_worker_on_whatever_connection(
