@@ -7,6 +7,7 @@ import socket
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,15 +25,20 @@ from control_plane.db.place import url_of
 from control_plane.enrolment.standing import Act
 from control_plane.fleet.states import HostUnknown
 from control_plane.http.batches import PATH, Batches, Environ, failed
+from control_plane.http.host_door import host_door
 from control_plane.http.host_identity import HostIdentities
 from control_plane.http.problems import new_app
-from shared.audit.batch import MAX_BYTES, AuditGap
-from shared.audit.events import Event
+from shared.audit.batch import MAX_BYTES, AuditGap, Batch, ChainHead, sign_batch
+from shared.audit.events import Action, Event, Happening, Outcome
+from shared.audit.record import GENESIS, compose
 from shared.clock import SystemClock
 from shared.errors import Malformed
+from shared.fleet.receipt import RESTORED_HEADER
+from shared.signing import SoftwareSigner
 from tests.control_plane.http.conftest import Answer, Open, ask
 from tests.control_plane.http.test_doors import EnrolledHost, Trusting, host, problem
 from tests.control_plane.http.test_hosts_life import post
+from tests.shared.made import NOW
 
 __all__ = ["host"]
 _SAID = (("Leadglass-Reads", "batches"),)
@@ -146,6 +152,31 @@ def test_a_host_hears_over_its_door_why_a_batch_was_not_taken(
     assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch, receipts"
 
 
+def test_that_the_centre_was_restored_is_said_with_a_batch_that_is_taken_as_with_one_that_is_not(
+    door: Open, host: EnrolledHost
+) -> None:
+    client = Client(host_door(replace(door.centre._host_services(), restored="after a restore")))
+    batch = a_batch(host).encode()
+
+    answers = [client.post(PATH, data=data, environ_overrides=shown_by(host)) for data in (batch, b"no batch")]
+
+    assert [answer.status_code for answer in answers] == [200, 422]
+    assert [answer.headers[RESTORED_HEADER] for answer in answers] == ["after a restore"] * 2
+
+
+def a_batch(host: EnrolledHost) -> Batch:
+    source = str(host.answer.host_id)
+    started = Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS)
+    stored = compose(started, source=source, seq=1, prev=ChainHead().leaf, time=NOW, salt=bytes(32), key=None)
+    return sign_batch(source, GENESIS, [stored], SoftwareSigner(host.evidence))
+
+
+def shown_by(host: EnrolledHost) -> dict[str, str]:
+    """Return what a door says of the TLS session of `host`."""
+    leaf = x509.load_pem_x509_certificate(host.answer.tls_certificate.encode())
+    return {"SSL_CLIENT_CERT": leaf.public_bytes(Encoding.PEM).decode(), "SSL_CLIENT_VERIFY": "SUCCESS"}
+
+
 @pytest.mark.parametrize("announced, refused", [(16, 0), (8, 1)], ids=["cut off", "control: all of it came"])
 def test_a_batch_that_breaks_off_is_no_refused_one(
     door: Open, host: EnrolledHost, trusting: Trusting, announced: int, refused: int
@@ -176,9 +207,7 @@ def test_a_revoked_host_is_refused_at_its_next_batch_by_every_worker_on_whatever
     door: Open, host: EnrolledHost, trusting: Trusting
 ) -> None:
     connection = door._tls("hosts_url", host.identify(trusting(), host.answer.tls_certificate, host.tls))
-    leaf = x509.load_pem_x509_certificate(host.answer.tls_certificate.encode()).public_bytes(Encoding.PEM).decode()
-    shown = {"SSL_CLIENT_CERT": leaf, "SSL_CLIENT_VERIFY": "SUCCESS"}
-    database = open_database(url_of(door.folders))
+    shown, database = shown_by(host), open_database(url_of(door.folders))
     another = HostIdentities(database, SystemClock(), ForgottenCertificates(database, door.centre._journal))
     assert next_refusal(connection) == "Malformed"
     assert another.sender(shown, Act.DELIVER).host_id == host.answer.host_id
