@@ -22,6 +22,7 @@ from werkzeug.test import Client
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
+from control_plane.enrolment.certified import bar
 from control_plane.enrolment.standing import Act
 from control_plane.fleet.states import HostUnknown
 from control_plane.http.batches import PATH, Batches, Environ, failed
@@ -37,6 +38,7 @@ from shared.fleet.receipt import RESTORED_HEADER
 from shared.signing import SoftwareSigner
 from tests.control_plane.http.conftest import Answer, Open, ask
 from tests.control_plane.http.test_doors import EnrolledHost, Trusting, host, problem
+from tests.control_plane.http.test_host_renewal import Dribbling
 from tests.control_plane.http.test_hosts_life import post
 from tests.shared.made import NOW
 
@@ -201,6 +203,23 @@ def test_a_batch_that_breaks_off_is_no_refused_one(
     assert [one["event"] for one in log if one["who"][0]["name"] == str(host.answer.host_id)].count(
         Event.AUDIT_REFUSED
     ) == refused
+
+
+@pytest.mark.parametrize("barred, status", [(True, 403), (False, 200)], ids=["barred", "control: nothing happens"])
+def test_who_sends_slowly_is_not_let_in_by_what_held_when_it_began(
+    door: Open, host: EnrolledHost, *, barred: bool, status: int
+) -> None:
+    def meanwhile() -> None:
+        if barred:
+            with door.centre._database.begin() as session:
+                bar(session, host.answer.host_id, SystemClock().now())
+
+    batch = a_batch(host).encode()
+    answer = Client(door.centre._doors["hosts"]._server.wsgi_app).post(
+        PATH, content_length=len(batch), input_stream=Dribbling(batch, meanwhile), environ_overrides=shown_by(host)
+    )
+
+    assert answer.status_code == status
 
 
 def test_a_revoked_host_is_refused_at_its_next_batch_by_every_worker_on_whatever_connection(
