@@ -51,7 +51,10 @@ class GroupCommit:
             if not self._leads_at_once(mine):
                 mine.wait()
             if mine.leads:
-                group = self._take_waiting()
+                self._await_company()
+                with self._lock:
+                    group, self._waiting = self._waiting, []
+                    self._expected = len(group)
                 self._commit(group)
         finally:
             self._leave(mine)
@@ -68,20 +71,16 @@ class GroupCommit:
             mine.leads, self._is_committing = not self._is_committing, True
             return mine.leads
 
-    def _take_waiting(self) -> "list[_Waiting]":
-        """Return who is committed next, once they are as many as the last time or come no more."""
+    def _await_company(self) -> None:
+        """Return once as many wait as were committed the last time, or no more come."""
         came = 0
         for _ in range(_MOST_LOOKS):
             with self._lock:
                 before, came = came, len(self._waiting)
                 if came >= self._expected or came == before:
-                    break
+                    return
                 self._are_complete.clear()
             self._are_complete.wait(self._within_s)
-        with self._lock:
-            group, self._waiting = self._waiting, []
-            self._expected = len(group)
-        return group
 
     def _leave(self, mine: "_Waiting") -> None:
         """Have whoever waits longest commit next. Also where `mine` was stopped, which would hold up the others."""
@@ -179,7 +178,11 @@ class _Waiting:
 
     def outcome(self) -> Any:
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                # By its traceback an error holds this, and all that was to be written.
+                self._error = None
         if not self.is_done:
             raise DatabaseUnavailable("whoever was committing this was stopped")
         return self._result

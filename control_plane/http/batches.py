@@ -27,7 +27,11 @@ class Batches:
             held = self._take(environ)
         except Exception as exc:  # noqa: BLE001 (the application answers it, and logs what is a bug)
             environ[_FAILED] = exc
-            return self._app(environ, start_response)
+            try:
+                return self._app(environ, start_response)
+            finally:
+                # An error holds what was sent, by its traceback; were it left here, it would hold itself as well.
+                del environ[_FAILED]
         body = b'{"held":%d}\n' % held
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *self._said]
         start_response("200 OK", headers)

@@ -6,7 +6,7 @@ from functools import partial
 
 from apiflask import APIFlask
 from flask import Response, abort, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 from werkzeug.wsgi import get_content_length, get_input_stream
 
@@ -269,7 +269,11 @@ def _body(most: int) -> bytes:
 
 def _body_of(environ: batches.Environ, most: int) -> bytes:
     size = _content_length(environ, most)
-    return get_input_stream(environ).read(size)
+    sent = get_input_stream(environ).read(size)
+    # Whoever is cut off has sent nothing yet, also nothing that could be refused.
+    if len(sent) < size:
+        raise ClientDisconnected
+    return sent
 
 
 def _bundle(data: bytes | None) -> AnyResponse:

@@ -1,9 +1,12 @@
 """What several writers may rely on: nothing is lost, nothing is given twice, nothing is seen by halves."""
 
+import gc
 import signal
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -243,6 +246,32 @@ def test_who_comes_alone_after_many_is_committed_alone(database: sessionmaker[Se
     assert group.run(lambda _session: "alone") == "alone"
 
 
+class Refusing:
+    """Work that is refused, as large as what somebody sent."""
+
+    def __call__(self, _session: Session) -> None:
+        raise Refused("no")
+
+
+@pytest.mark.parametrize("together_with", [0, 2], ids=["alone", "in a group"])
+def test_what_was_refused_is_let_go_of_with_its_error(database: sessionmaker[Session], together_with: int) -> None:
+    """By its traceback it would stay until the collector comes, which counts objects and not how large they are."""
+    group, held = GroupCommit(database, ForgottenNames), list["weakref.ref[Refusing]"]()
+
+    def ask() -> None:
+        work = Refusing()
+        held.append(weakref.ref(work))
+        with suppress(Refused):
+            group.run(work)
+
+    gc.disable()
+    try:
+        asking_together(group, lambda _session: None, [ask] * (1 + together_with))
+        assert [one() for one in held] == [None] * (1 + together_with)
+    finally:
+        gc.enable()
+
+
 def test_who_is_done_is_answered_while_the_next_commit_is_under_way(database: sessionmaker[Session]) -> None:
     group, answered, all_answered = gathering(database), list[int](), threading.Event()
 
@@ -300,6 +329,34 @@ def test_who_is_stopped_while_it_waits_holds_up_nobody(database: sessionmaker[Se
             stopped.set()
             assert leading.exception() is None
             assert pool.submit(group.run, lambda _session: "next").result(30) == "next"
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_who_is_stopped_while_it_waits_for_others_holds_up_nobody(database: sessionmaker[Session]) -> None:
+    class Stopped(BaseException):
+        pass
+
+    def stop(_number: int, _frame: object) -> None:
+        raise Stopped
+
+    def interrupt() -> str:
+        await_waiting(group, 1)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        stopped.wait(30)
+        return group.run(lambda _session: "next")
+
+    group, stopped = GroupCommit(database, ForgottenNames, 30.0), threading.Event()
+    asking_together(group, lambda _session: None, [partial(group.run, lambda _session: None)] * 2)
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            following = pool.submit(interrupt)
+            with pytest.raises(Stopped):
+                group.run(lambda _session: None)
+            stopped.set()
+            assert pool.submit(group.run, lambda _session: "another").result(30) == "another"
+            assert following.result(30) == "next"
     finally:
         signal.signal(signal.SIGUSR1, before)
 

@@ -92,6 +92,15 @@ def test_an_announced_body_beyond_all_measure_is_refused_unread(door: Open) -> N
         assert secured.recv(12) == b"HTTP/1.1 413"
 
 
+@pytest.mark.parametrize("length", ["-1", "-5", "+2", "0_2", ""])
+def test_what_is_no_length_is_refused_before_anything_is_read(careless: Door, length: str) -> None:
+    """Else a door would read into memory, from -1 on, whatever a stranger goes on to send."""
+    with socket.create_connection(("127.0.0.1", careless.port), timeout=20) as stranger:
+        stranger.sendall(f"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode())
+
+        assert stranger.recv(12) == b"HTTP/1.1 400"
+
+
 def test_what_a_refused_sender_still_sends_is_not_taken_for_its_next_request(careless: Door) -> None:
     smuggled = b"GET /second HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connection = HTTPConnection("127.0.0.1", careless.port, timeout=20)
