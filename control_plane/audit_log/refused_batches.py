@@ -44,9 +44,11 @@ class RefusedBatches:
         records of that host are taken again. Raises DatabaseUnavailable.
         """
         with snapshot(self._database) as session:
-            said = dict[str, str]()
+            said, last = dict[str, str](), dict[str, int]()
             for refusal in _refusals(session, clocks.microseconds(self._clock.now() - LOOKED_BACK)):
-                if refusal.host not in said and (refusal.is_serious or not _is_over(session, refusal)):
+                if refusal.host not in last:
+                    last[refusal.host] = _last_entry(session, refusal.host)
+                if refusal.host not in said and (refusal.is_serious or last[refusal.host] < refusal.entry):
                     said[refusal.host] = _words(session, refusal)
             return list(said.values())
 
@@ -62,15 +64,16 @@ def _refusals(session: Session, since: int) -> Iterator[_Refusal]:
     for entry, public in session.execute(query.where(named, theirs).order_by(AuditRow.entry.desc()).limit(_MOST)):
         try:
             record = AuditRecord.parse(public)
-        except Malformed:
+            host = record.who[0].name
+        except (Malformed, IndexError):
             continue  # it was altered, and verification names it
         is_serious = record.outcome >= Outcome.SERIOUS_FAILURE
-        yield _Refusal(record.who[0].name, record.time, entry or 0, is_serious, record.reason)
+        yield _Refusal(host, record.time, entry or 0, is_serious, record.reason)
 
 
-def _is_over(session: Session, refusal: _Refusal) -> bool:
-    last = select(AuditRow.entry).where(AuditRow.source == refusal.host).order_by(AuditRow.seq.desc()).limit(1)
-    return (session.scalar(last) or -1) > refusal.entry
+def _last_entry(session: Session, host: str) -> int:
+    last = select(AuditRow.entry).where(AuditRow.source == host).order_by(AuditRow.seq.desc()).limit(1)
+    return session.scalar(last) or -1
 
 
 def _words(session: Session, refusal: _Refusal) -> str:
