@@ -21,7 +21,17 @@ from shared.identity import ObjectId
 from tests.control_plane.begun import begun
 from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.vault.bench import Bench, HostBench, SealedImage
-from tests.control_plane.vault.test_losses import cut, events, harmed, not_given, not_opened, rot, take_away
+from tests.control_plane.vault.test_losses import (
+    cut,
+    events,
+    given_up,
+    harmed,
+    not_given,
+    not_opened,
+    rot,
+    states,
+    take_away,
+)
 
 Harm = Callable[[Bench, SealedImage], None]
 
@@ -80,6 +90,24 @@ def test_when_the_disk_is_well_again_the_losses_end_by_themselves_and_are_record
         assert bench.intake.receipt_of(image.object_id, host.host_id)
     assert LossRecheck(bench.losses, bench.objects).round() == 0
     assert len(events(bench)) == 10
+
+
+def test_a_loss_that_was_given_up_ends_too_and_what_is_lost_afterwards_is_open_again(
+    bench: Bench, host: HostBench
+) -> None:
+    ((image, body),) = lost(bench, host, 1, take_away)
+    given_up(bench, image)
+    assert LossRecheck(bench.losses, bench.objects).round() == 0
+    assert states(bench) == (["lost, settled"], 0, 1)
+
+    give_again(bench, image, body)
+    assert LossRecheck(bench.losses, bench.objects).round() == 1
+    assert states(bench) == ([], 0, 0)
+
+    take_away(bench, image)
+    with pytest.raises(IntegrityFailure):
+        bench.read(image)
+    assert states(bench) == (["lost"], 1, 0)
 
 
 @pytest.mark.parametrize("harm", [not_given, not_opened, take_away, rot, cut])
