@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.intake import BatchOfAnotherHost
 from control_plane.audit_log.pieces import EVENT, LONGEST_US
 from control_plane.db.models import AuditName, AuditPiece, AuditRow, Host
 from control_plane.db.transactions import snapshot
@@ -21,6 +22,8 @@ from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 
 LOOKED_BACK = timedelta(days=7)
+# Its own records, which come all the time, settle nothing of those of another; and it is recorded once.
+_OF_ANOTHER = f"{BatchOfAnotherHost.__name__}: "
 _MOST = 1000  # of the newest: a host may be refused for ever other reasons
 
 
@@ -29,7 +32,7 @@ class _Refusal:
     host: str
     time: datetime
     entry: int
-    is_serious: bool  # signed evidence was another than it has to be; what comes afterwards does not settle that
+    is_serious: bool  # evidence was another than it has to be; what comes afterwards does not settle that
     reason: str
 
 
@@ -40,8 +43,8 @@ class RefusedBatches:
     def gaps(self) -> list[str]:
         """Say of each host the last refusal that nothing has settled, in words a person can act on.
 
-        One that says that the host told two stories, or that somebody signed for it, stays for a week; any other until
-        records of that host are taken again. Raises DatabaseUnavailable.
+        One that says that the host told two stories, that somebody signed for it, or that it sent records of another,
+        stays for a week; any other until records of that host are taken again. Raises DatabaseUnavailable.
         """
         with snapshot(self._database) as session:
             said, last = dict[str, str](), dict[str, int]()
@@ -67,7 +70,7 @@ def _refusals(session: Session, since: int) -> Iterator[_Refusal]:
             host = record.who[0].name
         except (Malformed, IndexError):
             continue  # it was altered, and verification names it
-        is_serious = record.outcome >= Outcome.SERIOUS_FAILURE
+        is_serious = record.outcome >= Outcome.SERIOUS_FAILURE or record.reason.startswith(_OF_ANOTHER)
         yield _Refusal(host, record.time, entry or 0, is_serious, record.reason)
 
 
