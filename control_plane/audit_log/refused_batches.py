@@ -41,19 +41,20 @@ class RefusedBatches:
         self._database, self._clock = database, clock
 
     def gaps(self) -> list[str]:
-        """Say of each host the last refusal that nothing has settled, in words a person can act on.
+        """Say of each host the last refusal that nothing has settled, serious ones first, in words a person can act on.
 
         One that says that the host told two stories, that somebody signed for it, or that it sent records of another,
         stays for a week; any other until records of that host are taken again. Raises DatabaseUnavailable.
         """
         with snapshot(self._database) as session:
-            said, last = dict[str, str](), dict[str, int]()
+            serious, other, last = dict[str, str](), dict[str, str](), dict[str, int]()
             for refusal in _refusals(session, clocks.microseconds(self._clock.now() - LOOKED_BACK)):
                 if refusal.host not in last:
                     last[refusal.host] = _last_entry(session, refusal.host)
+                said = serious if refusal.is_serious else other
                 if refusal.host not in said and (refusal.is_serious or last[refusal.host] < refusal.entry):
                     said[refusal.host] = _words(session, refusal)
-            return list(said.values())
+            return list((other | serious).values())
 
 
 def _refusals(session: Session, since: int) -> Iterator[_Refusal]:

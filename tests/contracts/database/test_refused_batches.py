@@ -67,6 +67,15 @@ def test_what_was_signed_otherwise_is_an_alert_for_a_week_whatever_comes_afterwa
     assert gaps(bench) == []
 
 
+def test_a_gap_that_came_afterwards_does_not_hide_another_story(bench: Bench) -> None:
+    host = delivered(bench)
+    sent(bench, host, forked(host, 3, 6).batch(3, 5))
+    sent(bench, host, host.batch(5, 6))
+
+    (gap,) = gaps(bench)
+    assert "AuditForked: " in gap
+
+
 def test_records_that_are_missing_are_an_alert_until_they_come(bench: Bench) -> None:
     host = delivered(bench)
     sent(bench, host, host.batch(5, 6))
