@@ -118,7 +118,7 @@ from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.losses import Losses
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
-from control_plane.vault.rechecking import EVERY_HOURS, PacedRecheck
+from control_plane.vault.rechecking import PacedRecheck
 from control_plane.vault.rows import holds_any
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
@@ -336,10 +336,7 @@ class ControlPlane:
             frames.start()
             opened.callback(frames.stop)
             recheck = PacedRecheck(self._losses(), self._objects)
-            scheduler.add_job(
-                recheck.round, "interval", hours=EVERY_HOURS, id="losses", next_run_time=self._clock.now(),
-                misfire_grace_time=None,
-            )  # fmt: skip
+            recheck.start()
             opened.callback(recheck.stop)
             scheduler.add_job(self._comparisons.run_due, "interval", hours=1, id="coverage")
             opened.callback(self._comparisons.stop)

@@ -22,6 +22,7 @@ from control_plane.db import driver
 from control_plane.tlog import rows as heads
 from shared.audit.events import Event
 from shared.audit.record import ReadRecord
+from shared.audit.tlog.tiles import WIDTH
 from shared.errors import Malformed
 
 OBJECT = "object"
@@ -89,11 +90,12 @@ def entries(session: Session, names: Collection[str], runs: range | None = None)
 class Remembered:
     """Looks objects up, and remembers of the last few answers what is in runs that are full: nothing is added to those.
 
-    So whoever reads an answer page by page has the newest run alone looked into again.
+    So whoever reads an answer page by page has the newest run alone looked into again. An answer is forgotten where the
+    log has other hashes at the end of these runs: a database of before was put in its place, and went on.
     """
 
     def __init__(self) -> None:
-        self._lock, self._full = Lock(), dict[frozenset[str], tuple[int, frozenset[int]]]()
+        self._lock, self._full = Lock(), dict[frozenset[str], tuple[int, bytes | None, frozenset[int]]]()
 
     def entries(self, session: Session, names: frozenset[str]) -> frozenset[int]:
         """Return the entries of what may say one of `names`. Raises LogAltered."""
@@ -101,11 +103,13 @@ class Remembered:
         runs, full = _all_runs(session), heads.head(session)[0] >> _PLACE_BITS
         full = min(full, runs.stop)
         with self._lock:
-            known, held = self._full.pop(names, (0, frozenset[int]()))
+            known, end, held = self._full.pop(names, (0, None, frozenset[int]()))
+        if end != _end_of(session, known):
+            known, held = 0, frozenset()
         held |= entries(session, names, range(known, full))
         known = max(known, full)
         with self._lock:
-            self._full[names] = known, held
+            self._full[names] = known, _end_of(session, known), held
             for oldest in list(self._full)[:-_ANSWERS]:
                 del self._full[oldest]
         return held | entries(session, names, range(known, runs.stop))
@@ -187,6 +191,11 @@ def _outward(near: int, end: int) -> Iterator[range]:
 def _all_runs(session: Session) -> range:
     newest = driver.row(session, _NEWEST, (MAX_ENTRY,))
     return range(0 if newest is None else (newest[0] >> _PLACE_BITS) + 1)
+
+
+def _end_of(session: Session, runs: int) -> bytes | None:
+    """Return the last hashes of the first `runs`; they name their records, and those the ones before them."""
+    return heads.tile(session, 0, (runs << _PLACE_BITS) // WIDTH - 1)
 
 
 def _said(read: Callable[[bytes], ReadRecord], entry: int, source: str, seq: object, public: object) -> Said:

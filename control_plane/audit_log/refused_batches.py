@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.intake import BatchOfAnotherHost
 from control_plane.audit_log.pieces import EVENT, LONGEST_US
 from control_plane.db.models import AuditName, AuditPiece, AuditRow, Host
 from control_plane.db.transactions import snapshot
@@ -21,6 +22,8 @@ from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 
 LOOKED_BACK = timedelta(days=7)
+# Its own records, which come all the time, settle nothing of those of another; and it is recorded once.
+_OF_ANOTHER = f"{BatchOfAnotherHost.__name__}: "
 _MOST = 1000  # of the newest: a host may be refused for ever other reasons
 
 
@@ -29,7 +32,7 @@ class _Refusal:
     host: str
     time: datetime
     entry: int
-    is_serious: bool  # signed evidence was another than it has to be; what comes afterwards does not settle that
+    is_serious: bool  # evidence was another than it has to be; what comes afterwards does not settle that
     reason: str
 
 
@@ -38,17 +41,20 @@ class RefusedBatches:
         self._database, self._clock = database, clock
 
     def gaps(self) -> list[str]:
-        """Say of each host the last refusal that nothing has settled, in words a person can act on.
+        """Say of each host the last refusal that nothing has settled, serious ones first, in words a person can act on.
 
-        One that says that the host told two stories, or that somebody signed for it, stays for a week; any other until
-        records of that host are taken again. Raises DatabaseUnavailable.
+        One that says that the host told two stories, that somebody signed for it, or that it sent records of another,
+        stays for a week; any other until records of that host are taken again. Raises DatabaseUnavailable.
         """
         with snapshot(self._database) as session:
-            said = dict[str, str]()
+            serious, other, last = dict[str, str](), dict[str, str](), dict[str, int]()
             for refusal in _refusals(session, clocks.microseconds(self._clock.now() - LOOKED_BACK)):
-                if refusal.host not in said and (refusal.is_serious or not _is_over(session, refusal)):
+                if refusal.host not in last:
+                    last[refusal.host] = _last_entry(session, refusal.host)
+                said = serious if refusal.is_serious else other
+                if refusal.host not in said and (refusal.is_serious or last[refusal.host] < refusal.entry):
                     said[refusal.host] = _words(session, refusal)
-            return list(said.values())
+            return list((other | serious).values())
 
 
 def _refusals(session: Session, since: int) -> Iterator[_Refusal]:
@@ -62,15 +68,16 @@ def _refusals(session: Session, since: int) -> Iterator[_Refusal]:
     for entry, public in session.execute(query.where(named, theirs).order_by(AuditRow.entry.desc()).limit(_MOST)):
         try:
             record = AuditRecord.parse(public)
-        except Malformed:
+            host = record.who[0].name
+        except (Malformed, IndexError):
             continue  # it was altered, and verification names it
-        is_serious = record.outcome >= Outcome.SERIOUS_FAILURE
-        yield _Refusal(record.who[0].name, record.time, entry or 0, is_serious, record.reason)
+        is_serious = record.outcome >= Outcome.SERIOUS_FAILURE or record.reason.startswith(_OF_ANOTHER)
+        yield _Refusal(host, record.time, entry or 0, is_serious, record.reason)
 
 
-def _is_over(session: Session, refusal: _Refusal) -> bool:
-    last = select(AuditRow.entry).where(AuditRow.source == refusal.host).order_by(AuditRow.seq.desc()).limit(1)
-    return (session.scalar(last) or -1) > refusal.entry
+def _last_entry(session: Session, host: str) -> int:
+    last = select(AuditRow.entry).where(AuditRow.source == host).order_by(AuditRow.seq.desc()).limit(1)
+    return session.scalar(last) or -1
 
 
 def _words(session: Session, refusal: _Refusal) -> str:

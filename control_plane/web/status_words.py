@@ -185,6 +185,8 @@ PAGE = (
 
 STATES = (
     Words("capturing", "采集中"),
+    Words("not listening", "未在监听"),
+    Words("isolated", "已隔绝"),
     Words("silent", "失联"),
     Words("never reported", "从未报告"),
     Words("revoked", "已吊销"),
@@ -192,6 +194,8 @@ STATES = (
     Words("replaced", "已替换"),
     Words("quarantined", "已隔离"),
     Words("lapsed", "证书已失效"),
+    Words("restored", "曾被还原"),
+    Words("cloned", "被复制"),
     Words("not recoverable", "不可恢复"),
     Words("absent", "不存在"),
     Words("connecting", "连接中"),
@@ -218,6 +222,7 @@ STATES = (
     Words("complete", "完整"),
     Words("partial", "部分"),
     Words("not evaluated", "未评估"),
+    Words("C-STORE responses; storage not committed", "C-STORE 应答；未作存储承诺"),
 )
 
 _SAID: dict[str, dict[str, Words]] = {"page": {one.en: one for one in PAGE}, "states": {one.en: one for one in STATES}}

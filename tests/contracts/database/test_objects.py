@@ -173,6 +173,26 @@ def test_of_an_answer_that_is_read_page_by_page_full_runs_are_looked_into_once(b
     assert found() == [*before[:-2], FAR, FAR + 1]
 
 
+def test_of_a_log_that_went_back_and_on_full_runs_are_looked_into_again(bench: Bench) -> None:
+    host, question = bench.enrol(), Question(patient=PATIENT)
+    name = str(kept(bench, host, host.seal()).object_id)
+    captured_at(bench, dict.fromkeys((700_000, FAR), name))
+    bench.sql("UPDATE log_head SET size = :size", size=FAR + 1)
+    last = ((FAR >> 15 << 15) // 256) - 1
+    bench.sql("INSERT INTO log_tiles (level, number, hashes) VALUES (0, :last, :hashes)", last=last, hashes=b"before")
+
+    def found() -> list[int]:
+        with snapshot(bench.database) as session:
+            return [one.entry for one in bench.asking.all(session, question, Place.first(FAR + 1))]
+
+    before = found()
+    bench.sql("UPDATE audit_records SET entry = 700001 WHERE entry = 700000")
+    bench.sql("INSERT INTO audit_objects VALUES (:number)", number=number_of(name, 700_001))
+    bench.sql("UPDATE log_tiles SET hashes = :hashes WHERE number = :last", last=last, hashes=b"since")
+
+    assert found() == [*before[:-2], 700_001, FAR]
+
+
 def test_a_record_far_beyond_the_log_has_no_run_taken_for_full_that_others_are_still_to_come_in(bench: Bench) -> None:
     host, question = bench.enrol(), Question(patient=PATIENT)
     name = str(kept(bench, host, host.seal()).object_id)

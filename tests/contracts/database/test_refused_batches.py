@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from control_plane.audit_log.refused_batches import LOOKED_BACK, RefusedBatches
+from control_plane.db.driver import blob
 from control_plane.db.engine import close_database
+from shared.audit.record import AuditRecord
 from shared.errors import IntegrityFailure, Refused
 from tests.contracts.database.conftest import Place
 from tests.control_plane.audit_log.test_intake import forked
@@ -64,6 +67,15 @@ def test_what_was_signed_otherwise_is_an_alert_for_a_week_whatever_comes_afterwa
     assert gaps(bench) == []
 
 
+def test_a_gap_that_came_afterwards_does_not_hide_another_story(bench: Bench) -> None:
+    host = delivered(bench)
+    sent(bench, host, forked(host, 3, 6).batch(3, 5))
+    sent(bench, host, host.batch(5, 6))
+
+    (gap,) = gaps(bench)
+    assert "AuditForked: " in gap
+
+
 def test_records_that_are_missing_are_an_alert_until_they_come(bench: Bench) -> None:
     host = delivered(bench)
     sent(bench, host, host.batch(5, 6))
@@ -74,9 +86,11 @@ def test_records_that_are_missing_are_an_alert_until_they_come(bench: Bench) -> 
     assert gaps(bench) == []
 
 
-def test_a_batch_of_another_host_is_an_alert_of_who_sent_it(bench: Bench) -> None:
-    host, other = delivered(bench), bench.enrol()
+def test_a_batch_of_another_host_is_an_alert_of_who_sent_it_whatever_that_one_sends_of_its_own(bench: Bench) -> None:
+    host, other = delivered(bench), delivered(bench)
     sent(bench, other, host.batch(4, 6))
+    other.deliver(4, 6)
+    sent(bench, other, host.batch(4, 6))  # which is no record any more
 
     (gap,) = gaps(bench)
     assert f"{other.host_id} sent audit records of {host.host_id}" in gap
@@ -89,6 +103,33 @@ def test_records_that_come_again_as_they_were_are_nothing_to_look_into(bench: Be
     host.deliver(2, 6)
 
     assert gaps(bench) == []
+
+
+@pytest.mark.parametrize("public", [b"{}", None], ids=["no record", "a record of nobody"])
+def test_a_refusal_that_was_edited_keeps_nothing_else_off_the_status(bench: Bench, public: bytes | None) -> None:
+    for host in (delivered(bench), delivered(bench)):
+        sent(bench, host, host.batch(5, 6))
+    (entry, held) = bench.rows(
+        "SELECT entry, public FROM audit_records WHERE event = 'audit.batch-refused' ORDER BY entry LIMIT 1"
+    )[0]
+    nobody = replace(AuditRecord.parse(blob(held)), who=()).encode()
+    with bench.engine.begin() as connection:
+        edit = text("UPDATE audit_records SET public = :public WHERE entry = :entry")
+        connection.execute(edit, {"public": public or nobody, "entry": entry})
+
+    assert len(gaps(bench)) == 1
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_host_that_was_refused_often_is_looked_up_once(bench: Bench) -> None:
+    host, asked = delivered(bench), list[str]()
+    for first in (5, 6, 5, 6):
+        sent(bench, host, host.batch(first, 6))
+    host.deliver(4, 6)
+    event.listen(bench.engine, "before_cursor_execute", lambda *of: asked.append(of[2]))
+
+    assert gaps(bench) == []
+    assert len([one for one in asked if "audit_records" in one]) == 2
 
 
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # which says the same of an empty log as of a full one

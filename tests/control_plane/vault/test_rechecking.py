@@ -1,8 +1,10 @@
 """Losses that a disk's bad hour left behind end by themselves, and none that is one does."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from sqlalchemy import select
@@ -21,7 +23,17 @@ from shared.identity import ObjectId
 from tests.control_plane.begun import begun
 from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.vault.bench import Bench, HostBench, SealedImage
-from tests.control_plane.vault.test_losses import cut, events, harmed, not_given, not_opened, rot, take_away
+from tests.control_plane.vault.test_losses import (
+    cut,
+    events,
+    given_up,
+    harmed,
+    not_given,
+    not_opened,
+    rot,
+    states,
+    take_away,
+)
 
 Harm = Callable[[Bench, SealedImage], None]
 
@@ -80,6 +92,24 @@ def test_when_the_disk_is_well_again_the_losses_end_by_themselves_and_are_record
         assert bench.intake.receipt_of(image.object_id, host.host_id)
     assert LossRecheck(bench.losses, bench.objects).round() == 0
     assert len(events(bench)) == 10
+
+
+def test_a_loss_that_was_given_up_ends_too_and_what_is_lost_afterwards_is_open_again(
+    bench: Bench, host: HostBench
+) -> None:
+    ((image, body),) = lost(bench, host, 1, take_away)
+    given_up(bench, image)
+    assert LossRecheck(bench.losses, bench.objects).round() == 0
+    assert states(bench) == (["lost, settled"], 0, 1)
+
+    give_again(bench, image, body)
+    assert LossRecheck(bench.losses, bench.objects).round() == 1
+    assert states(bench) == ([], 0, 0)
+
+    take_away(bench, image)
+    with pytest.raises(IntegrityFailure):
+        bench.read(image)
+    assert states(bench) == (["lost"], 1, 0)
 
 
 @pytest.mark.parametrize("harm", [not_given, not_opened, take_away, rot, cut])
@@ -179,6 +209,24 @@ def test_a_database_that_is_away_puts_a_round_off(bench: Bench, caplog: pytest.L
     assert [record.message for record in caplog.records] == ["vault.recheck-waits"]
 
 
+def test_a_row_that_was_altered_ends_a_round_and_the_next_goes_on_behind_it(
+    bench: Bench, host: HostBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = lost(bench, host, 2, take_away)
+    for image, body in images:
+        give_again(bench, image, body)
+    (altered, _), _ = images
+    bench.sql("UPDATE objects SET body_bytes = 'none' WHERE object_id = :id", id=str(altered.object_id))
+    paced = PacedRecheck(bench.losses, bench.objects)
+
+    with caplog.at_level(logging.ERROR):
+        paced.round()
+    assert [record.message for record in caplog.records] == ["vault.recheck-failed"]
+    paced.round()
+    with bench.database() as session:
+        assert list(session.scalars(select(LostObject.object_id))) == [str(altered.object_id)]
+
+
 def test_it_rests_before_each_body_and_after_each_quarter_of_a_mebibyte(bench: Bench, host: HostBench) -> None:
     (one, body), (other, _) = lost(bench, host, 2, take_away, 1 << 20)
     give_again(bench, one, body)
@@ -223,13 +271,7 @@ def test_a_control_plane_that_starts_ends_what_is_no_loss_any_more(
     bench: Bench, host: HostBench, tmp_path: Path, is_here: bool
 ) -> None:
     ((image, body),) = lost(bench, host, 1, take_away)
-    (folders, _), clock = begun(tmp_path / "begun"), SystemClock()
-    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), clock)
-    with bench.database() as theirs, centre._database.begin() as own:
-        for row in (Host, Object, LostObject):
-            own.merge(theirs.scalars(select(row)).one())
-            own.flush()
-    where = folders.objects / str(image.object_id)[:2] / f"{image.object_id}.body"
+    centre, where = missing(bench, image, tmp_path)
     where.write_bytes(body if is_here else body[:-1])
 
     centre.start()
@@ -237,6 +279,33 @@ def test_a_control_plane_that_starts_ends_what_is_no_loss_any_more(
         assert eventually(lambda: not_missed(centre) == is_here)
     finally:
         centre.stop()
+
+
+def test_a_disk_that_hangs_holds_up_neither_a_start_nor_a_stop(
+    bench: Bench, host: HostBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.vault.rechecking._JOIN_S", 0.1)
+    ((image, _),) = lost(bench, host, 1, take_away)
+    centre, where = missing(bench, image, tmp_path)
+    os.mkfifo(where)  # whoever reads it waits for what is written
+
+    centre.start()
+    with where.open("wb"):  # which waits for a reader
+        stopping = Thread(target=centre.stop, daemon=True)
+        stopping.start()
+        stopping.join(30)
+        assert not stopping.is_alive()
+
+
+def missing(bench: Bench, image: SealedImage, folder: Path) -> tuple[ControlPlane, Path]:
+    """Return a control plane that lost an image, and where its body would be."""
+    (folders, _), clock = begun(folder / "begun"), SystemClock()
+    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), clock)
+    with bench.database() as theirs, centre._database.begin() as own:
+        for row in (Host, Object, LostObject):
+            own.merge(theirs.scalars(select(row)).one())
+            own.flush()
+    return centre, folders.objects / str(image.object_id)[:2] / f"{image.object_id}.body"
 
 
 def not_missed(centre: ControlPlane) -> bool:

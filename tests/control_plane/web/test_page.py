@@ -5,12 +5,23 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from jinja2 import Environment, UndefinedError, nodes
 
+from control_plane.enrolment.standing import Standing
 from control_plane.fleet.device_tree import gaps, tree
+from control_plane.fleet.histories import History
+from control_plane.http.people_models import (
+    BrokerStatus,
+    CommandStatus,
+    CoverageResult,
+    MoveStatus,
+    RecoveryStatus,
+    RolloutStatus,
+)
+from control_plane.routes.overview import PROVED_BY
 from control_plane.web import page
 from control_plane.web.page import (
     STATIC,
@@ -26,7 +37,9 @@ from control_plane.web.page import (
 )
 from control_plane.web.status_words import PAGE, STATES
 from shared.devices.verdict import Cause, Target
+from shared.fleet.budget import Verdict
 from shared.fleet.devices import Authorized, DeviceState, GuardReport, OtherState
+from shared.fleet.keys import KeyProtection
 from tests.control_plane.fleet.test_device_tree import HOSTILE, REPORT, STICK
 
 HOST = {
@@ -403,6 +416,19 @@ def test_the_status_page_in_chinese_says_what_it_says_in_english() -> None:
         assert expected in words(page)
     assert not {"capturing", "never", "Hosts", "waiting"} & set(words(page).split())
     assert badges(page) == badges(render_status(shown))
+
+
+HOST_STATES = {"capturing", "not listening", "isolated", "silent", "never reported"}  # as `fleet/overview.py` has them
+
+
+def test_every_state_that_there_is_has_a_chinese_word() -> None:
+    named = (RecoveryStatus, BrokerStatus, MoveStatus, CommandStatus, RolloutStatus, CoverageResult)
+    said = {state for one in named for state in get_args(one.model_fields["state"].annotation)}
+    said |= HOST_STATES | {*map(str, (*Standing, *Verdict, *KeyProtection, History.RESTORED, History.CLONED))}
+
+    # A roll-out that is finished has no section, and who is as usual no badge; the last one is the page's own word.
+    silent = {"finished", "active", "recoverable"}
+    assert said | {"no guard", "agent", "guard", PROVED_BY} == {one.en for one in STATES} | silent
 
 
 def test_a_state_that_has_no_chinese_word_is_shown_as_it_is() -> None:
