@@ -163,12 +163,14 @@ class Association:
             # The one of the plain socket: that of TLS takes the encryption away under the thread that reads.
             socket.socket.shutdown(self._connection, socket.SHUT_RD)
 
-    def dismiss(self, reason: Reason) -> None:
-        """Have the association end at the peer's next request, after an image on its way. Called from another thread.
+    def judge(self, refused: Reason | None) -> bool:
+        """Note why policy does not let the peer in any more, None: it does; return whether that is new.
 
-        `reason` is why policy does not let the peer in any more.
+        A peer that is not let in is told nothing, and its next request ends the association; an image on its way is
+        taken. Called from another thread.
         """
-        self._dismissed = reason
+        is_new, self._dismissed = refused is not self._dismissed, refused
+        return is_new
 
     def _end(self, how: str, exc: Exception, reason: Reason | None) -> None:
         self._log.event(f"dicom.association-{how}", why=why(exc))
@@ -201,7 +203,7 @@ class Association:
             piece_s = wait_s if conversation is None else min(wait_s, _SILENT_S)
             count = self._read(piece_s)
             wait_s -= piece_s
-            if count is None and conversation is not None:
+            if count is None and conversation is not None and self._dismissed is None:
                 self._speak(conversation)
         if self._stopping:
             raise Stopping
@@ -316,8 +318,8 @@ class Association:
         return False
 
     def _message(self, first: Fragment) -> None:
-        if self._dismissed is not None:
-            raise Dismissed(self._dismissed)
+        if (refused := self._dismissed) is not None:
+            raise Dismissed(refused)
         self._in_message = True
         context = self._contexts.get(first.context_id)
         if context is None:

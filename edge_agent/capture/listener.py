@@ -133,7 +133,7 @@ class DicomListener:
                 self._on_listening()
                 while not stop.is_set() and self._is_open():
                     self.bell.sleep(_TELL_EVERY_S)
-                    contained(self._log, "dicom.admission", self._dismiss)
+                    contained(self._log, "dicom.admission", self._judge_anew)
                     contained(self._log, "dicom.interception", self._interception.tell)
             finally:
                 self.port = self.tls_port = None
@@ -260,18 +260,14 @@ class DicomListener:
         self._pipeline.examination.association()
         return None
 
-    def _dismiss(self) -> None:
-        """Dismiss whoever was let in and would not be now."""
+    def _judge_anew(self) -> None:
+        """Have those who were let in know whether they would be now."""
         with self._lock:
             let_in = dict(self._let_in)
         for association, who in let_in.items():
             judged = evaluate(self._policy(), who.calling, who.address, who.certificate_sha256)
-            if judged.refused is None:
-                continue
-            association.dismiss(judged.refused)
-            with self._lock:
-                self._let_in.pop(association, None)
-            self._log.event("dicom.association-dismissed", reason=judged.reason)
+            if association.judge(judged.refused) and judged.refused is not None:
+                self._log.event("dicom.association-dismissed", reason=judged.reason)
 
     def _suspect(self, address: str, reason: Reason, calling: str) -> None:
         contained(self._log, "dicom.interception", lambda: self._interception.note(address, reason, calling=calling))

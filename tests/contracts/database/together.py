@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from control_plane.db.group import GroupCommit
+from provisioning.demo.processes import wait_until
 
 Work = Callable[[Session], Any]
+_MOST_S = 60.0
 
 
 def together(group: GroupCommit, first: Work, works: Sequence[Work]) -> tuple["Future[Any]", list["Future[Any]"]]:
@@ -27,18 +29,19 @@ def asking_together(
     def lead(session: Session) -> Any:
         result = first(session)
         begun.set()
-        assert others.wait(30)
+        assert others.wait(2 * _MOST_S)
         return result
 
     with ThreadPoolExecutor(len(asking) + 1) as pool:
         leading = pool.submit(group.run, lead)
-        assert begun.wait(30)
+        assert begun.wait(_MOST_S)
         waiting = [pool.submit(one) for one in asking]
-        await_waiting(group, len(asking))
-        others.set()
+        try:
+            await_waiting(group, len(asking))
+        finally:
+            others.set()
     return leading, waiting
 
 
 def await_waiting(group: GroupCommit, count: int) -> None:
-    while len(group._waiting) < count:
-        threading.Event().wait(0.001)
+    assert wait_until(lambda: len(group._waiting) >= count, _MOST_S, look_every_s=0.001) is not None

@@ -266,9 +266,11 @@ class GatheredUploads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        await_waiting(self._bench.journal.commits, len(self._images))
-        self._may_end.set()
-        self._pool.shutdown()
+        try:
+            await_waiting(self._bench.journal.commits, len(self._images))
+        finally:
+            self._may_end.set()
+            self._pool.shutdown()
 
     def _goes_on(self) -> None:
         self._begun.set()

@@ -115,6 +115,35 @@ def test_nothing_is_said_while_one_receipt_is_missing(world: World) -> None:
     assert decided == set()
 
 
+def test_whom_a_new_policy_leaves_out_is_told_nothing_until_one_lets_it_in_again(world: World) -> None:
+    both, out, stays = (modality("CT1"), modality("MR")), Told(), Told()
+    world.enforce(*both)
+    with (
+        world.running() as listener,
+        associated(listener, out) as left_out,
+        associated(listener, stays, "MR") as kept,
+    ):
+        objects = send(world, left_out, CT)
+        ask(left_out, CT)
+        world.enforce(modality("MR"))
+        listener.bell.ring()
+        until(lambda: "dicom.association-dismissed" in world.host.log.names())
+        world.receipt(*objects)
+        until(lambda: world.desk.ready() == {"CT1"})
+        for number in (1, 2):
+            # Told once it was silent for a while, as the other is all the time.
+            ask(kept, CT, transaction=f"1.2.{number}")
+            stays.wait(number)
+        meanwhile = list(out.reports)
+        world.enforce(*both)
+        listener.bell.ring()
+        out.wait()
+        still_serves = left_out.send_c_store(CT.path).Status
+
+    assert (meanwhile, [event_type for event_type, _ in out.reports], still_serves) == ([], [1], Status.SUCCESS)
+    assert Event.ASSOCIATION_REFUSED not in world.host.events()
+
+
 def test_evidence_that_says_yes_wrongly_commits_what_the_vault_never_had(tmp_path: Path) -> None:
     # The negative control of the test above: with the receipts taken out, the modality is told to delete its images.
     class Gullible:
