@@ -57,6 +57,8 @@ from tests.fakes.ports import free_port
 from tests.fakes.signers import CentreKeys, PolicySigners, document
 
 _LOOK_S = 0.2
+# The agent's parts look by themselves 60 s after they were last woken: what should have woken them is to be missed.
+_WITHIN_S = 40.0
 
 
 class Authority:
@@ -179,7 +181,7 @@ class Centre:
     def policy(self, version: int, ae_titles: tuple[str, ...] = ("CT1",)) -> PolicyDocument:
         return document(version, self.keys, self.receipts.public, ae_titles)
 
-    def wait_for(self, condition: Any, timeout_s: float = 60.0) -> None:
+    def wait_for(self, condition: Any, timeout_s: float = _WITHIN_S) -> None:
         until_s = monotonic() + timeout_s
         with self.changed:
             # What is not of the centre changes without it.

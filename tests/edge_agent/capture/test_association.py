@@ -187,6 +187,7 @@ def test_whom_a_new_policy_leaves_out_is_aborted_at_the_next_request_and_nobody_
         out.send(STORE + p_data(pdv(b"wh", 0)))
         stays.send(ECHO)
         before = stays.status()
+        until(lambda: host.pipeline.examination._coming_in)
         host.put_in_force(2, ("MR 2",))
         listener.bell.ring()
         until(lambda: "dicom.association-dismissed" in host.log.names())
