@@ -45,7 +45,7 @@ class EagerPipeline:
     """Says that an image is safe, and only then begins to make it so."""
 
     def __init__(self, real: CapturePipeline) -> None:
-        self._real, self.examination, self.turn = real, real.examination, real.turn
+        self._real, self.examination = real, real.examination
 
     @contextmanager
     def begin(self, header: ImageHeader) -> Iterator[Any]:
