@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPSConnection
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -36,7 +35,7 @@ from shared.clock import SystemClock
 from shared.errors import Malformed
 from shared.fleet.receipt import RESTORED_HEADER
 from shared.signing import SoftwareSigner
-from tests.control_plane.http.conftest import Answer, Open, ask
+from tests.control_plane.http.conftest import Open, ask
 from tests.control_plane.http.test_doors import EnrolledHost, Trusting, host, problem
 from tests.control_plane.http.test_host_renewal import Dribbling
 from tests.control_plane.http.test_hosts_life import post
@@ -136,18 +135,26 @@ def raising(error: Exception) -> Callable[[Environ], int]:
 
 
 @pytest.mark.parametrize(
-    "body, status, said",
+    "body, headers, status, said",
     [
-        (b"no batch", 422, "Malformed"),
-        (bytes(MAX_BYTES + 1), 413, f"at most {MAX_BYTES} bytes are taken here"),
-        (iter([b"of no length"]), 411, "Length"),
+        (b"no batch", {}, 422, "Malformed"),
+        (bytes(MAX_BYTES + 1), {}, 413, f"at most {MAX_BYTES} bytes are taken here"),
+        # Nothing follows it, for the door has closed by then.
+        (None, {"Transfer-Encoding": "chunked"}, 411, "Length"),
     ],
     ids=["no batch", "too large", "no length"],
 )
 def test_a_host_hears_over_its_door_why_a_batch_was_not_taken(
-    door: Open, host: EnrolledHost, trusting: Trusting, body: Any, status: int, said: str
+    door: Open,
+    host: EnrolledHost,
+    trusting: Trusting,
+    body: bytes | None,
+    headers: dict[str, str],
+    status: int,
+    said: str,
 ) -> None:
-    answer = posted(door, host, trusting, body)
+    context = host.identify(trusting(), host.answer.tls_certificate, host.tls)
+    answer = ask(door._tls("hosts_url", context), "POST", PATH, body, headers)
 
     assert answer.status == status
     assert said in str(problem(answer))
@@ -243,8 +250,3 @@ def test_a_revoked_host_is_refused_at_its_next_batch_by_every_worker_on_whatever
 def next_refusal(connection: HTTPSConnection) -> object:
     connection.request("POST", PATH, b"no batch")
     return json.loads(connection.getresponse().read())["error"]
-
-
-def posted(door: Open, host: EnrolledHost, trusting: Trusting, body: Any) -> Answer:
-    context = host.identify(trusting(), host.answer.tls_certificate, host.tls)
-    return ask(door._tls("hosts_url", context), "POST", PATH, body, {})
