@@ -1,4 +1,4 @@
-"""What strangers and slow clients can do to a door, over real sockets: less than keep anybody else out."""
+"""What strangers and silent clients can do to a door, over real sockets: less than keep anybody else out."""
 
 import json
 import socket
