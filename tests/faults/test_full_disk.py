@@ -206,6 +206,8 @@ def test_refusals_that_a_full_disk_has_no_room_for_are_counted_once_it_has(
         with filled(disk, 1):
             statuses = [send_one(port, image(number)) for number in range(1, _REFUSED + 1)]
         assert send_one(port, image(_REFUSED + 2)) == Status.SUCCESS
+        # Nothing that is idle waits for it: it is made up once everything else has been sent.
+        centre.wait_for(lambda: any(b"records-unwritten" in record.public for record in centre.audit))
         agent.wait_until_idle()
 
     assert statuses == [Status.OUT_OF_RESOURCES] * _REFUSED
