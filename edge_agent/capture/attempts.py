@@ -25,12 +25,14 @@ class Reason(StrEnum):
     TLS_FAILED = "no TLS handshake that policy's trust would accept"
     SAID_NOTHING = "connected and asked for no association"
     BROKE_PROTOCOL = "broke the upper-layer protocol"
-    NO_ROOM = "more connections or associations than one address, or all together, may hold"
+    NO_ROOM = "more connections than one address, or all together, may hold"
+    TOO_MANY = "as many associations are open as one address, or all together, may hold"
 
 
 # An association was asked for and judged; what else there is never came so far.
 REFUSED = {
-    Reason.NO_POLICY, Reason.NOT_LISTED, Reason.WRONG_ADDRESS, Reason.NO_CERTIFICATE, Reason.WRONG_CERTIFICATE
+    Reason.NO_POLICY, Reason.NOT_LISTED, Reason.WRONG_ADDRESS, Reason.NO_CERTIFICATE, Reason.WRONG_CERTIFICATE,
+    Reason.TOO_MANY,
 }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class Interception:
         """
         with self._lock:
             told = self._table.note(Kind(calling, address, reason), self._monotonic())
-            self._uncounted += 1
+            self._uncounted += reason is not Reason.TOO_MANY  # policy lets that one send
             if told is not None:
                 self._firsts[told.kind] = (why or reason.value, certificate)
         if told is not None:
@@ -97,7 +97,7 @@ class Interception:
         what: tuple[Subject, ...] = (Subject("address", kind.address),) if kind.address else ()
         what += (Subject("certificate", certificate),) if certificate else ()
         event = Event.INTERCEPTION_ATTEMPTED
-        if told.first and kind.reason in REFUSED:
+        if kind.reason is Reason.TOO_MANY or (told.first and kind.reason in REFUSED):
             event = Event.ASSOCIATION_REFUSED
         reason = why if told.first else f"{told.count} more: {kind.reason.value}"
         us = Participant("host", str(self._host_id), False)

@@ -255,7 +255,7 @@ class DicomListener:
             if is_in:
                 self._let_in[association] = _LetIn(calling, address, certificate_sha256)
         if not is_in:
-            self._suspect(address, Reason.NO_ROOM, calling)
+            self._suspect(address, Reason.TOO_MANY, calling)
             return LOCAL_LIMIT
         self._pipeline.examination.association()
         return None

@@ -256,10 +256,12 @@ def test_more_associations_than_are_served_are_turned_away_for_now_and_that_is_r
         for peer in (late, *peers):
             peer.close()
         until(lambda: not listener._connections)
+        attempts = listener._interception.count()
 
     assert answer == (3, bytes((0, 2, 3, 2)))
     (record,) = host.records()
-    assert (record.event, record.who[0].name) == (Event.INTERCEPTION_ATTEMPTED, "CT1")
+    assert (record.event, record.who[0].name) == (Event.ASSOCIATION_REFUSED, "CT1")
+    assert attempts == 0, "policy lets it send"
 
 
 def test_connections_that_ask_for_nothing_are_bounded_and_dropped(host: Host) -> None:
