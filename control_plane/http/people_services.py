@@ -121,7 +121,7 @@ class PeopleServices:
 def recognise(services: PeopleServices) -> None:
     """Know who is asking before anything that they sent is read, so that a stranger learns nothing from refusals."""
     if request.path.startswith("/api/") and request.path not in _OPEN:
-        g.person = _signed_in(services)
+        g.person = g.acting = _signed_in(services)
 
 
 def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
@@ -130,7 +130,7 @@ def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
     Raises NotSignedIn, NotPermitted; TooManyFailures, which is none: a token alone is not to fill the log.
     """
     person: SignedIn = g.person if "person" in g else _signed_in(services)
-    g.person, g.permission = person, permission
+    g.acting, g.permission = person, permission
     try:
         verify_permitted(person, permission)
     except NotPermitted as exc:
@@ -147,7 +147,7 @@ def record_failed(services: PeopleServices, error: Exception) -> None:
 
     Of whom nobody knows who they are there is no record: a stranger is not to fill the log.
     """
-    person: SignedIn | None = g.get("person")
+    person: SignedIn | None = g.get("acting")
     if person is None or request.url_rule is None:
         return
     permission: Permission | None = g.get("permission")
@@ -202,7 +202,8 @@ def _proof() -> signed_request.Proof:
 def by_own_page(services: PeopleServices) -> SignedIn:
     """Return whose session a form of our own pages was sent in. Raises NotSignedIn: also for one of another page."""
     verify_own_page()
-    g.person = person = services.accounts.by_session(request.cookies.get(COOKIE, ""))
+    # Not `person`, by which `permitted` lets somebody act: a cookie alone does not.
+    g.acting = person = services.accounts.by_session(request.cookies.get(COOKIE, ""))
     return person
 
 

@@ -14,8 +14,8 @@ from werkzeug.routing import Rule
 
 from control_plane.http.people_account_models import Role
 from control_plane.http.people_door import people_door
-from control_plane.http.people_services import PeopleServices
-from control_plane.people.accounts import SignedIn
+from control_plane.http.people_services import PeopleServices, by_own_page, permitted
+from control_plane.people.accounts import NotSignedIn, SignedIn
 from control_plane.people.decide import ROLES, Permission, decide
 from control_plane.people.permissions import NotPermitted
 
@@ -165,3 +165,13 @@ def test_a_role_can_be_given_to_somebody_exactly_if_there_is_one() -> None:
 
 def test_an_administrator_may_do_everything() -> None:
     assert may("administrator") == set(IDS)
+
+
+def test_the_cookie_of_a_page_of_our_own_lets_nobody_do_what_takes_a_credential() -> None:
+    app, person = door_of("administrator")
+    services = cast(PeopleServices, Unreachable(person))
+
+    with app.test_request_context(method="POST", headers={"Origin": "http://localhost"}):
+        assert by_own_page(services) == person
+        with pytest.raises(NotSignedIn):
+            permitted(services, Permission.STATUS_READ)
