@@ -5,6 +5,12 @@ from edge_agent.__main__ import main as agent
 from provisioning.demo.processes import Ran
 from tests.fakes.terminal import done
 
+ONE_CT = """\
+layer: organisation
+modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
+grading: {default: restricted}
+timings: {state_every_s: 1, pull_every_s: 1}
+"""
 _PROGRAMS = {"leadglass-server": server, "leadglass-agent": agent}
 
 

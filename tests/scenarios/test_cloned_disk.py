@@ -29,18 +29,12 @@ from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import send
 from tests.scenarios.agent_ahead import ClockAhead
-from tests.scenarios.desk import run
+from tests.scenarios.desk import ONE_CT, run
 
 __all__ = ["senders_close_their_sockets"]
 
 _PATIENCE_S = 120
 _IMAGES = [load(name) for name in ("CT_small.dcm", "MR_small.dcm")]
-_POLICY = """\
-layer: organisation
-modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
-grading: {default: restricted}
-timings: {state_every_s: 1, pull_every_s: 1}
-"""
 
 
 @pytest.fixture
@@ -111,7 +105,7 @@ class Ward:
         original, copy = (AgentFolder(folder / name) for name in ("original", "copy"))
         self.original, self.copy = (Machine(one, folder / "clock") for one in (original, copy))
         policy = folder / "policy.yaml"
-        policy.write_text(_POLICY)
+        policy.write_text(ONE_CT)
         who = ("--as", str(door.handed_over.credential), "--url", str(door.addresses["people_url"]))
         run("leadglass-server", "policy", "publish", str(policy), *who).succeeded()
         original.path.mkdir()

@@ -32,12 +32,6 @@ FIRST, SECOND, AFTERWARDS, LATER, LAST, THIRDS = (
         "CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "image_dfl.dcm", "rtplan.dcm",
     )
 )  # fmt: skip
-_POLICY = """\
-layer: organisation
-modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
-grading: {default: restricted}
-timings: {state_every_s: 1, pull_every_s: 1}
-"""
 
 
 @dataclass
@@ -94,7 +88,7 @@ class Site:
 
     def publish(self) -> None:
         policy = self.folder / "policy.yaml"
-        policy.write_text(_POLICY)
+        policy.write_text(desk.ONE_CT)
         self.person("policy", "publish", str(policy))
 
     def enrol(self, name: str) -> AgentFolder:

@@ -18,17 +18,11 @@ from shared.clock import SystemClock
 from shared.enrolment.code import EnrolmentCode
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.fakes.log import MemoryLog
-from tests.scenarios.desk import run
+from tests.scenarios.desk import ONE_CT, run
 from tests.scenarios.test_moving_a_spool import Hospital, host_of
 
 __all__ = ["senders_close_their_sockets"]
 
-_POLICY = """\
-layer: organisation
-modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
-grading: {default: restricted}
-timings: {state_every_s: 1, pull_every_s: 1}
-"""
 _SITE = """\
 layer: site-NAME
 modalities: [{ae_title: AT_NAME, description: "a modality"}]
@@ -62,7 +56,7 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
     """Yield one with two sites of their own policy."""
     hospital = Hospital(tmp_path)
     with hospital.centre():
-        publish(hospital, _POLICY)
+        publish(hospital, ONE_CT)
         hospital.person("policy", "layer", "add", NORTH, SOUTH, "site-east")
         for name in ("north", "south"):
             publish(hospital, _SITE.replace("NAME", name))

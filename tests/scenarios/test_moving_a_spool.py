@@ -27,18 +27,12 @@ from tests.edge_agent.conftest import senders_close_their_sockets, tpm
 from tests.edge_agent.test_agent import running, send
 from tests.fakes.log import MemoryLog
 from tests.fakes.software_tpm import SoftwareTpm
-from tests.scenarios.desk import run
+from tests.scenarios.desk import ONE_CT, run
 
 __all__ = ["senders_close_their_sockets", "tpm"]
 
 IMAGES = [load(name) for name in ("CT_small.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm")]
 ANOTHER = load("MR_small.dcm")
-_POLICY = """\
-layer: organisation
-modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
-grading: {default: restricted}
-timings: {state_every_s: 1, pull_every_s: 1}
-"""
 
 
 @dataclass
@@ -105,7 +99,7 @@ def captured_while_the_centre_is_away(hospital: Hospital, images: Sequence[Image
     """Return the folder of a host that followed policy once and has captured `images` since."""
     with hospital.centre():
         policy = hospital.folder / "policy.yaml"
-        policy.write_text(_POLICY)
+        policy.write_text(ONE_CT)
         hospital.person("policy", "publish", str(policy))
         old = hospital.enrol("CT 2")
         with running(old, MemoryLog()) as first:

@@ -35,18 +35,12 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
 from tests.fakes.ports import free_port
 from tests.faults.modality import image, send_one
-from tests.scenarios.desk import run
+from tests.scenarios.desk import ONE_CT, run
 from tests.threads import in_thread
 
 # TLS goes by the machine's own clock: the three weeks end now, and no host of then gets in by the certificate of then.
 DAYS = 21
 A_DAY = timedelta(days=1)
-_POLICY = """\
-layer: organisation
-modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
-grading: {default: restricted}
-timings: {state_every_s: 1, pull_every_s: 1}
-"""
 
 
 @dataclass
@@ -79,7 +73,7 @@ class Site:
         return run("leadglass-server", *command, *who, "--json").json()
 
     def enrolled(self) -> AgentFolder:
-        (self.folder / "policy.yaml").write_text(_POLICY)
+        (self.folder / "policy.yaml").write_text(ONE_CT)
         self.person("policy", "publish", str(self.folder / "policy.yaml"))
         agent, code = AgentFolder(self.folder / "agent"), self.person("code", "--asset", "CT 2")["code"]
         enrol(agent, f"https://127.0.0.1:{self.ports[1]}", EnrolmentCode.parse(code), "CT 2")
