@@ -518,7 +518,7 @@ def test_an_image_altered_between_the_two_passes_is_broken_off_and_the_archive_k
 
     routes.work(to, sender=routes.sender(images=routes.images_with(unproved(routes))))
     assert pacs.stored == [other.arrived]
-    assert pacs.aborts == 1
+    pacs.wait_for(lambda: pacs.aborts == 1)
     assert routes.states() == ["refused", "delivered"]
 
 

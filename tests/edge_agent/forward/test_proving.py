@@ -119,7 +119,7 @@ def test_an_image_altered_between_the_two_passes_is_broken_off_and_the_archive_k
 
     bench.work(to, images=ProvedOnlyWhileSent(bench))
     assert pacs.stored == [good.arrived]
-    assert pacs.aborts == 1
+    pacs.wait_for(lambda: pacs.aborts == 1)
     assert bench.states() == ["refused", "delivered"]
 
 
