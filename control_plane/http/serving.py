@@ -2,7 +2,8 @@
 
 cheroot makes the TLS handshake in the thread that accepts, where one silent client keeps everybody out, and gives a
 thread to each client before it has said a word. Here a client waits among the idle connections until it speaks, for the
-handshake and again for its request, so that strangers who say nothing cost a descriptor each, and a limited number.
+handshake and again until its request has arrived, so that strangers who say nothing, or little at a time, cost a
+descriptor each, and a limited number.
 """
 
 import logging
@@ -10,30 +11,29 @@ import os
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from io import DEFAULT_BUFFER_SIZE
 from socket import SHUT_RDWR, create_connection, socket
 from threading import Thread
+from time import monotonic
 from typing import Any, cast
 
 from cheroot.connections import ConnectionManager
-from cheroot.makefile import StreamReader, StreamWriter
 from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Server
 
+from control_plane.http.streams import MAX_HEADER_BYTES, Reader, make_file
 from shared.errors import Unavailable
 
 WsgiApp = Callable[..., Iterable[bytes]]
 
 _LOG = logging.getLogger(__name__)
-_MAX_HEADER_BYTES = 64 * 1024
 _MAX_CONNECTIONS = 256
 # A sender who is refused early should still hear why, so its body is read and dropped, within reason.
 _MAX_DROPPED_BYTES = 64 << 20
 _PIECE_BYTES = 1 << 20
-_LARGE_BYTES = 64 << 10
 _ASKED, _ASKED_S = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 5.0
 _ANSWERED = b"HTTP/1.1"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nthis door speaks HTTPS\n"
 
 
@@ -41,41 +41,6 @@ class DoorNotOpened(Unavailable):
     def __init__(self, name: str, port: int, why: str) -> None:
         super().__init__(f"the door of {name} cannot be opened on port {port}: {why}")
         self.name, self.port, self.why = name, port, why
-
-
-class _Reader(StreamReader):
-    """Reads large pieces straight from the socket; cheroot puts each together from many, and copies it twice."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < _LARGE_BYTES:
-            return self._read_small(size)
-        piece = memoryview(bytearray(size))
-        held = self._read_small(len(self.peek(1)[:size])) if super().has_data() else b""  # type: ignore[no-untyped-call]
-        piece[: len(held)] = held
-        filled = len(held)
-        while filled < size and (count := self.raw.readinto(piece[filled:])):
-            filled += count
-        self.bytes_read += filled - len(held)
-        return bytes(piece[:filled])
-
-    def has_data(self) -> bool:
-        """Whether the next request has begun to arrive, also where only TLS holds it, which no selector sees."""
-        near = self.raw._sock  # type: ignore[attr-defined]  # its stub leaves it out
-        return bool(super().has_data() or (isinstance(near, ssl.SSLSocket) and near.pending()))  # type: ignore[no-untyped-call]
-
-    def _read_small(self, size: int | None) -> bytes:
-        read: bytes = super().read(size)  # type: ignore[no-untyped-call]
-        return read
-
-
-class _Writer(StreamWriter):
-    """Keeps what is written while it `is_held`, and sends it with what comes after."""
-
-    is_held = False
-
-    def _flush_unlocked(self) -> None:
-        if not self.is_held:
-            super()._flush_unlocked()  # type: ignore[misc]  # its stub leaves it out
 
 
 class ContextAdapter(BuiltinSSLAdapter):
@@ -92,22 +57,24 @@ class ContextAdapter(BuiltinSSLAdapter):
         """Return at once: `_Connection` shakes hands as the client's bytes arrive."""
         return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
 
-    def makefile(
-        self, sock: socket, mode: str = "r", bufsize: int = DEFAULT_BUFFER_SIZE
-    ) -> StreamReader | StreamWriter:
-        return _Reader(sock, mode, bufsize) if "r" in mode else _Writer(sock, mode, bufsize)
-
 
 class _Request(HTTPRequest):
     """Sends the headers with the beginning of the body: by itself each would wake the client once."""
 
     def read_request_headers(self) -> bool:
-        """Refuse what RFC 9110 calls no length; cheroot would read on for -1, into memory, as long as more comes."""
+        """Refuse a body that is read without end, as cheroot does for -1, or that a thread waits for a stranger with.
+
+        RFC 9112 section 6.3: what has no length may be answered 411.
+        """
         if not super().read_request_headers():  # type: ignore[no-untyped-call]  # its stub says nothing
             return False
-        if self.inheaders.get(b"Content-Length", b"0").isdigit():
+        length, reader = self.inheaders.get(b"Content-Length", b"0"), self.conn.rfile
+        if self.chunked_read and not self.conn.is_known:
+            self.simple_response("411 Length Required", "A body needs a Content-Length.")
+        elif not length.isdigit() or len(reader.held) < int(length) <= reader.most_body_bytes:
+            self.simple_response("400 Bad Request", "Malformed Content-Length Header.")
+        else:
             return True
-        self.simple_response("400 Bad Request", "Malformed Content-Length Header.")
         return False
 
     def respond(self) -> None:
@@ -135,15 +102,40 @@ class _Request(HTTPRequest):
 
 class _Connection(HTTPConnection):
     RequestHandlerClass = _Request
-    has_spoken = False
+    rfile: Reader
+    is_secured = False
+    is_known = False  # it has shown a certificate
+
+    def __init__(self, server: "_Server", near: socket, _make_file: object) -> None:
+        super().__init__(server, near, make_file)
+        self.waits_since = monotonic()  # for its first answer, or since its last
+        self._begun: float | None = None  # since when a request has been arriving
 
     def communicate(self) -> bool:
         """Do the next thing that the client's bytes allow; True keeps the connection until more arrive."""
-        if isinstance(self.socket, ssl.SSLSocket) and not self.has_spoken:
+        if isinstance(self.socket, ssl.SSLSocket) and not self.is_secured:
             return self._shake_hands(self.socket)
-        self.has_spoken = True
+        self.socket.settimeout(0)
+        try:
+            has_arrived = self.rfile.read_ahead()
+        except OSError:
+            return False
+        self.socket.settimeout(self.server.timeout)
+        if not has_arrived:
+            return self._may_take_longer()
         keep: bool = super().communicate()  # type: ignore[no-untyped-call]  # its stub says nothing
+        self.waits_since, self._begun = monotonic(), None
         return keep
+
+    def _may_take_longer(self) -> bool:
+        now = monotonic()
+        if self._begun is None and self.rfile.held:
+            self._begun = now
+        if self._begun is None or now - self._begun <= self.server.timeout:
+            return True
+        with suppress(OSError):
+            self.wfile.write(_TOO_SLOW)
+        return False
 
     def _shake_hands(self, secured: ssl.SSLSocket) -> bool:
         secured.settimeout(0)
@@ -163,7 +155,9 @@ class _Connection(HTTPConnection):
             return False
         secured.settimeout(self.server.timeout)
         self.ssl_env = self.server.ssl_adapter.get_environ(secured)
-        self.has_spoken = True
+        self.is_secured, self.is_known = True, bool(secured.getpeercert(binary_form=True))
+        if self.is_known:
+            self.rfile.most_body_bytes = 0
         return True
 
 
@@ -180,12 +174,12 @@ class _Server(Server):
             super().process_conn(conn)
 
     def _make_room(self) -> None:
-        """Let go of the stranger who has waited longest, when there are too many connections."""
+        """Let go of whoever has waited longest, when there are too many connections: a stranger if there is one."""
         selector = self._connections._selector  # type: ignore[attr-defined]  # its stub leaves it out
         if len(selector) <= _MAX_CONNECTIONS:
             return
         idle = [conn for _, conn in selector.connections if conn is not self]
-        longest = min(idle, key=lambda conn: (conn.has_spoken, conn.last_used))
+        longest = min(idle, key=lambda conn: (conn.is_known, conn.waits_since))
         # Only the socket, beneath TLS: the loop then finds it at its end and takes it away in its own time.
         with suppress(OSError):
             socket.shutdown(longest.socket, SHUT_RDWR)
@@ -230,7 +224,7 @@ class Door:
         self.name = name
         self._server = _Server((host, port), app, numthreads=threads, timeout=timeout_s, request_queue_size=64)
         self._server.name, self._server.server_name = name, "leadglass"
-        self._server.max_request_header_size = _MAX_HEADER_BYTES
+        self._server.max_request_header_size = MAX_HEADER_BYTES
         self._server.max_request_body_size = max_body_bytes
         self._server.keep_alive_conn_limit = _MAX_CONNECTIONS
         if context is not None:

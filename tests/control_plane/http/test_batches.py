@@ -161,6 +161,19 @@ def test_a_host_hears_over_its_door_why_a_batch_was_not_taken(
     assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch, receipts"
 
 
+def test_what_a_host_sends_in_chunks_is_not_taken_for_its_next_request(
+    door: Open, host: EnrolledHost, trusting: Trusting
+) -> None:
+    smuggled = b"GET /second HTTP/1.1\r\nHost: h\r\n\r\n"
+    connection = door._tls("hosts_url", host.identify(trusting(), host.answer.tls_certificate, host.tls))
+    connection.request("POST", PATH, iter([smuggled]), encode_chunked=True)
+    answer = connection.getresponse()
+
+    assert (answer.status, answer.headers["Connection"]) == (411, "close")
+    answer.read()
+    assert connection.sock is None, "nothing follows"
+
+
 def test_that_the_centre_was_restored_is_said_with_a_batch_that_is_taken_as_with_one_that_is_not(
     door: Open, host: EnrolledHost
 ) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from control_plane.http.serving import ContextAdapter, Door, WsgiApp
+from control_plane.http.serving import Door, WsgiApp
+from control_plane.http.streams import MAX_HEADER_BYTES, has_arrived, make_file
 from tests.fakes.dicom_pki import self_signed
 
 BODY, NEXT = bytes(range(256)) * 1000, b"GET /next HTTP/1.1\r\n"
@@ -30,7 +31,7 @@ def reading(sent: bytes) -> Iterator[Any]:
     sender = Thread(target=send)
     sender.start()
     with near:
-        yield ContextAdapter(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)).makefile(near, "rb")
+        yield make_file(near, "rb")
         sender.join()
 
 
@@ -118,3 +119,29 @@ def test_an_answer_of_several_pieces_comes_whole_and_the_next_one_after_it(tmp_p
 
     bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers.split(b"HTTP/1.1 200 OK\r\n")[1:]]
     assert bodies == [b"onetwothree", b"", b"last"]
+
+
+HEAD = b"PUT / HTTP/1.1\r\nHost: h\r\n"
+
+
+@pytest.mark.parametrize(
+    "held, arrived",
+    [
+        (b"", False),
+        (b"GET / HTTP/1.1\r\n", False),
+        (HEAD + b"\r", False),
+        (HEAD + b"\r\n", True),
+        (HEAD + b"content-LENGTH: 3\r\n\r\n12", False),
+        (HEAD + b"content-LENGTH: 3\r\n\r\n123", True),
+        (HEAD + b"Content-Length: 3\r\nContent-Length: 0\r\n\r\n12", False),
+        (HEAD + b"Content-Length: 101\r\n\r\n", True),
+        (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", True),
+        (HEAD + b"X: content-length: 3\r\n\r\n", True),
+        (b"GET / HTTP/1.1\n", True),
+        (b"x" * MAX_HEADER_BYTES, False),
+        (b"x" * (MAX_HEADER_BYTES + 1), True),
+    ],
+)
+def test_a_request_has_arrived_when_nothing_of_it_is_to_be_waited_for(held: bytes, arrived: bool) -> None:
+    assert has_arrived(held, 100) is arrived
+    assert has_arrived(held, 0) is (arrived or b"\r\n\r\n" in held), "who is known is waited for"

@@ -4,14 +4,18 @@ import json
 import socket
 import ssl
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from control_plane.http import streams
 from control_plane.http.serving import Door, DoorNotOpened
 from shared.enrolment.exchange import EnrolmentRequest
 from tests.control_plane.http.conftest import Answer, Open
@@ -113,11 +117,105 @@ def test_what_a_refused_sender_still_sends_is_not_taken_for_its_next_request(car
     connection.close()
 
 
-def test_a_chunked_body_that_nobody_read_ends_the_connection(careless: Door) -> None:
+def test_a_body_without_a_length_is_refused_and_ends_the_connection(careless: Door) -> None:
     with socket.create_connection(("127.0.0.1", careless.port), timeout=20) as sender:
         sender.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        said = b"".join(iter(lambda: sender.recv(4096), b""))
 
-        assert b"Connection: close" in sender.recv(4096)
+    assert said.startswith(b"HTTP/1.1 411")
+
+
+_POST = b"POST /api/v1/enrol HTTP/1.1\r\nHost: localhost\r\n"
+_DRIPS = {
+    "a request line": b"GET /ca",
+    "headers": _POST + b"A: b\r\n",
+    "a body": _POST + b"Content-Length: 100\r\n\r\n{",
+    "a body of two lengths": _POST + b"Content-Length: 100\r\ncontent-length : 0\r\n\r\n",
+    "a length that goes on": _POST + b"Content-Length: 0\r\n 100\r\n\r\n",
+    "a body in chunks": _POST + b"Transfer-Encoding: chunked\r\n\r\n1",
+}
+
+
+@pytest.mark.parametrize("says", _DRIPS.values(), ids=_DRIPS)
+def test_strangers_who_send_part_of_a_request_keep_nobody_out(door: Open, says: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(tls(door)).sendall(says)
+
+        assert door.enrolment("GET", "/ca.pem").status == 200
+
+
+_LINES = [
+    b"GET / HTTP/1.1", b"GET /", b"Host: h", b"Content-Length: 5", b"content-length : 0", b"\tContent-Length: 70",
+    b" 7", b"X: content-length: 9", b"Content-Length: 1,5", b"Transfer-Encoding: chunked", b"Expect: 100-continue",
+    b"Connection: close", b"", b"12345", b"\xff",
+]  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from(_LINES), st.sampled_from([b"\r\n", b"\r\n", b"\n", b"\r", b""])), max_size=8))
+def test_whatever_a_stranger_says_the_only_thread_waits_for_nothing(
+    careless: Door, said: list[tuple[bytes, bytes]]
+) -> None:
+    whole = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    where = ("127.0.0.1", careless.port)
+    with socket.create_connection(where) as stranger:
+        stranger.sendall(b"".join(line + end for line, end in said) or b" ")
+        for _ in range(2):  # by the second the stranger has been heard
+            with socket.create_connection(where, timeout=20) as other:
+                other.sendall(whole)
+                assert other.recv(12) == b"HTTP/1.1 409"
+
+
+def test_more_strangers_than_a_door_holds_keep_nobody_out(door: Open) -> None:
+    with ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(tls(door)).sendall(b"GET")
+
+        assert door.enrolment("GET", "/ca.pem").status == 200
+
+
+def test_negative_control_a_thread_that_waits_for_a_request_answers_nobody_else(
+    careless: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = Event()
+
+    def at_its_first_byte(held: bytes, _most: int) -> bool:
+        if held:
+            begun.set()
+        return bool(held)
+
+    monkeypatch.setattr(streams, "has_arrived", at_its_first_byte)
+    with ExitStack() as stack:
+        stranger, other = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", careless.port), timeout=20)) for _ in range(2)
+        )
+        stranger.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        assert begun.wait(60)
+        other.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        other.settimeout(1)
+        with pytest.raises(TimeoutError):
+            other.recv(12)
+
+        stranger.sendall(b"\r\n")
+        other.settimeout(20)
+        assert other.recv(12) == b"HTTP/1.1 409"
+
+
+def test_who_drips_a_request_has_as_long_as_a_silent_one_and_no_longer() -> None:
+    door = Door("hurried", never_reads, "127.0.0.1", 0, None, max_body_bytes=1, threads=1, timeout_s=1)
+    door.open()
+    try:
+        with socket.create_connection(("127.0.0.1", door.port)) as stranger:
+            stranger.settimeout(0.1)
+            said = b""
+            while not said:
+                stranger.sendall(b"G")
+                with suppress(TimeoutError):
+                    said = stranger.recv(4096)
+        assert said.startswith(b"HTTP/1.1 408")
+    finally:
+        door.close()
 
 
 def test_a_port_that_is_taken_is_named_with_its_door() -> None:
