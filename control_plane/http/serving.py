@@ -21,7 +21,7 @@ from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Server
 
-from control_plane.http.streams import MAX_HEADER_BYTES, Reader, make_file
+from control_plane.http.streams import MAX_HEADER_BYTES, MOST_BODY_AHEAD_BYTES, Reader, make_file
 from shared.errors import Unavailable
 
 WsgiApp = Callable[..., Iterable[bytes]]
@@ -69,9 +69,9 @@ class _Request(HTTPRequest):
         if not super().read_request_headers():  # type: ignore[no-untyped-call]  # its stub says nothing
             return False
         length, reader = self.inheaders.get(b"Content-Length", b"0"), self.conn.rfile
-        if self.chunked_read and not self.conn.is_known:
+        if reader.is_strangers and self.chunked_read:
             self.simple_response("411 Length Required", "A body needs a Content-Length.")
-        elif not length.isdigit() or len(reader.held) < int(length) <= reader.most_body_bytes:
+        elif not length.isdigit() or (reader.is_strangers and len(reader.held) < int(length) <= MOST_BODY_AHEAD_BYTES):
             self.simple_response("400 Bad Request", "Malformed Content-Length Header.")
         else:
             return True
@@ -104,7 +104,6 @@ class _Connection(HTTPConnection):
     RequestHandlerClass = _Request
     rfile: Reader
     is_secured = False
-    is_known = False  # it has shown a certificate
 
     def __init__(self, server: "_Server", near: socket, _make_file: object) -> None:
         super().__init__(server, near, make_file)
@@ -115,17 +114,22 @@ class _Connection(HTTPConnection):
         """Do the next thing that the client's bytes allow; True keeps the connection until more arrive."""
         if isinstance(self.socket, ssl.SSLSocket) and not self.is_secured:
             return self._shake_hands(self.socket)
-        self.socket.settimeout(0)
-        try:
-            has_arrived = self.rfile.read_ahead()
-        except OSError:
-            return False
-        self.socket.settimeout(self.server.timeout)
-        if not has_arrived:
-            return self._may_take_longer()
+        if self.rfile.is_strangers:
+            try:
+                if not self._has_arrived():
+                    return self._may_take_longer()
+            except OSError:
+                return False
         keep: bool = super().communicate()  # type: ignore[no-untyped-call]  # its stub says nothing
         self.waits_since, self._begun = monotonic(), None
         return keep
+
+    def _has_arrived(self) -> bool:
+        self.socket.settimeout(0)
+        try:
+            return self.rfile.read_ahead()
+        finally:
+            self.socket.settimeout(self.server.timeout)
 
     def _may_take_longer(self) -> bool:
         now = monotonic()
@@ -133,8 +137,7 @@ class _Connection(HTTPConnection):
             self._begun = now
         if self._begun is None or now - self._begun <= self.server.timeout:
             return True
-        with suppress(OSError):
-            self.wfile.write(_TOO_SLOW)
+        self.wfile.write(_TOO_SLOW)
         return False
 
     def _shake_hands(self, secured: ssl.SSLSocket) -> bool:
@@ -155,9 +158,7 @@ class _Connection(HTTPConnection):
             return False
         secured.settimeout(self.server.timeout)
         self.ssl_env = self.server.ssl_adapter.get_environ(secured)
-        self.is_secured, self.is_known = True, bool(secured.getpeercert(binary_form=True))
-        if self.is_known:
-            self.rfile.most_body_bytes = 0
+        self.is_secured, self.rfile.is_strangers = True, not secured.getpeercert(binary_form=True)
         return True
 
 
@@ -179,7 +180,7 @@ class _Server(Server):
         if len(selector) <= _MAX_CONNECTIONS:
             return
         idle = [conn for _, conn in selector.connections if conn is not self]
-        longest = min(idle, key=lambda conn: (conn.is_known, conn.waits_since))
+        longest = min(idle, key=lambda conn: (not conn.rfile.is_strangers, conn.waits_since))
         # Only the socket, beneath TLS: the loop then finds it at its end and takes it away in its own time.
         with suppress(OSError):
             socket.shutdown(longest.socket, SHUT_RDWR)

@@ -1,7 +1,7 @@
 """What a door reads a connection with, and writes to it.
 
-A request is read ahead as its bytes come, while nobody waits for it: a thread is for those that have arrived. With it
-its body, if that is small; a large one is read by the thread that answers.
+A stranger's request is read ahead as its bytes come, while nobody waits for it: a thread is for those that have
+arrived, with their body if that is small. A large one is read by the thread that answers.
 """
 
 import re
@@ -20,25 +20,22 @@ _HEADERS_END = re.compile(rb"\r\n\r\n|(?<!\r)\n")
 _LENGTH = re.compile(rb"^[ \t]*content-length[ \t]*:[ \t]*([0-9]{1,18})", re.IGNORECASE | re.MULTILINE)
 
 
-def has_arrived(held: bytes, most_body_bytes: int) -> bool:
+def has_arrived(held: bytes) -> bool:
     """Return whether the request that `held` begins with can be read without waiting for whoever sends it.
 
-    True also for one that will be refused, and for one whose body is longer than `most_body_bytes`.
+    True also for one that will be refused, and for one whose body is longer than MOST_BODY_AHEAD_BYTES.
     """
     end = _HEADERS_END.search(held)
     if end is None:
         return len(held) > MAX_HEADER_BYTES
     body = max(map(int, _LENGTH.findall(held, 0, end.start())), default=0)
-    return body > most_body_bytes or len(held) - end.end() >= body
+    return body > MOST_BODY_AHEAD_BYTES or len(held) - end.end() >= body
 
 
 class Reader(StreamReader):
-    """Reads ahead, and large pieces straight from the socket: cheroot puts them together from many.
+    """Reads ahead of a stranger, and large pieces straight from the socket: cheroot puts each together from many."""
 
-    A body of at most `most_body_bytes` is to have arrived before its request is read.
-    """
-
-    most_body_bytes = MOST_BODY_AHEAD_BYTES
+    is_strangers = True
     _read_buf: bytes  # the parent's, in Python
     _read_pos: int
 
@@ -53,7 +50,7 @@ class Reader(StreamReader):
         Raises OSError, also where nothing more will come of it.
         """
         near = self.raw._sock  # type: ignore[attr-defined]  # its stub leaves it out
-        while not has_arrived(self.held, self.most_body_bytes):
+        while not has_arrived(self.held):
             try:
                 piece = near.recv(_AHEAD_BYTES)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -64,9 +61,10 @@ class Reader(StreamReader):
         return True
 
     def has_data(self) -> bool:
-        """Whether a request has arrived, or there are bytes that only TLS holds, which no selector sees."""
+        """Whether there is something to do: also where only TLS holds it, which no selector sees."""
         near = self.raw._sock  # type: ignore[attr-defined]  # its stub leaves it out
-        return has_arrived(self.held, self.most_body_bytes) or (isinstance(near, ssl.SSLSocket) and near.pending() > 0)
+        has_some = has_arrived(self.held) if self.is_strangers else bool(self.held)
+        return has_some or (isinstance(near, ssl.SSLSocket) and near.pending() > 0)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < _LARGE_BYTES:

@@ -134,7 +134,8 @@ HEAD = b"PUT / HTTP/1.1\r\nHost: h\r\n"
         (HEAD + b"content-LENGTH: 3\r\n\r\n12", False),
         (HEAD + b"content-LENGTH: 3\r\n\r\n123", True),
         (HEAD + b"Content-Length: 3\r\nContent-Length: 0\r\n\r\n12", False),
-        (HEAD + b"Content-Length: 101\r\n\r\n", True),
+        (HEAD + b"Content-Length: 65536\r\n\r\n", False),
+        (HEAD + b"Content-Length: 65537\r\n\r\n", True),
         (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", True),
         (HEAD + b"X: content-length: 3\r\n\r\n", True),
         (b"GET / HTTP/1.1\n", True),
@@ -143,5 +144,4 @@ HEAD = b"PUT / HTTP/1.1\r\nHost: h\r\n"
     ],
 )
 def test_a_request_has_arrived_when_nothing_of_it_is_to_be_waited_for(held: bytes, arrived: bool) -> None:
-    assert has_arrived(held, 100) is arrived
-    assert has_arrived(held, 0) is (arrived or b"\r\n\r\n" in held), "who is known is waited for"
+    assert has_arrived(held) is arrived

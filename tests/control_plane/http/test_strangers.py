@@ -180,7 +180,7 @@ def test_negative_control_a_thread_that_waits_for_a_request_answers_nobody_else(
 ) -> None:
     begun = Event()
 
-    def at_its_first_byte(held: bytes, _most: int) -> bool:
+    def at_its_first_byte(held: bytes) -> bool:
         if held:
             begun.set()
         return bool(held)
