@@ -131,13 +131,18 @@ class SpoolImporter:
         """Take in what holds, and return what became of everything.
 
         Raises FileUnreadable, Malformed, StrangeCertificate, SignerUnknown, WrongSigner, SignatureInvalid, OwnExport:
-        it is no export for this host, and nothing was taken in. Raises SpoolFull, QuotaReached, SpoolUnavailable,
-        DatabaseUnavailable: what was taken in before stays; begin anew.
+        it is no export for this host, nothing was taken in, and that is recorded. Raises SpoolFull, QuotaReached,
+        SpoolUnavailable, DatabaseUnavailable: what was taken in before stays; begin anew.
         """
-        signers, manifest = self._opened(given)
         who = (Participant("host", str(self._host_id), True),)
+        happening = Happening(Event.SPOOL_IMPORTED, Action.CREATE, Outcome.SUCCESS, who, (Subject("file", MANIFEST),))
+        try:
+            signers, manifest = self._opened(given)
+        except Exception as exc:
+            self._journal.record(failure(happening, happening.event, exc))
+            raise
         what = (Subject("host", str(manifest.host_id)), Subject("export", str(manifest.export_id)))
-        happening = Happening(Event.SPOOL_IMPORTED, Action.CREATE, Outcome.SUCCESS, who, what)
+        happening = replace(happening, what=what)
         imported = Imported(manifest=manifest)
         with self._recorded(happening, imported):
             for number, digest in enumerate(manifest.parts, 1):

@@ -773,6 +773,10 @@ def assert_refused(new: Carrier, carried: Path, error: type[Exception]) -> None:
     with pytest.raises(error):
         new.take_in(carried)
     assert (new.files(), moved_batches(new)) == ({}, [])
+    recorded = new.host.records()[-1]
+    assert (recorded.event, recorded.what) == (Event.SPOOL_IMPORTED, (Subject("file", MANIFEST),))
+    assert recorded.outcome in {Outcome.MINOR_FAILURE, Outcome.SERIOUS_FAILURE}
+    assert error.__name__ in recorded.reason
 
 
 @pytest.mark.parametrize("name", [MANIFEST, CERTIFICATES])
