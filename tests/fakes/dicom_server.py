@@ -1,6 +1,8 @@
 """The server of a DICOM peer that ends when it is told to; pynetdicom's own looks for that every half second."""
 
+import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from ssl import SSLContext
 from threading import Thread
 from typing import Any
@@ -9,6 +11,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import ThreadedAssociationServer
 
 _LOOK_EVERY_S = 0.02
+_END_S = 20.0
 
 
 class _Server(ThreadedAssociationServer):
@@ -28,3 +31,19 @@ def serve(
     entity._servers.append(server)  # whence the entity ends it
     Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def end(entity: ApplicationEntity) -> None:
+    """Go away, with the connections that are still open.
+
+    pynetdicom aborts each association instead. Where one has just answered a release that abort is out of place, and
+    ends its thread with an error.
+    """
+    for association in entity.active_associations:
+        connection = association.dul.socket and association.dul.socket.socket
+        if connection is not None:
+            with suppress(OSError):
+                # Of the socket below TLS: the association's thread may be reading from the one above.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        association.join(_END_S)
+    entity.shutdown()

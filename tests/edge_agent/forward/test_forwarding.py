@@ -171,15 +171,15 @@ def test_the_running_part_sends_what_is_added(bench: ForwardBench, pacs: Archive
 def test_an_archive_that_hangs_holds_up_no_other_route(bench: ForwardBench, pacs: Archive) -> None:
     release = threading.Event()
     with archive() as hung:
-        hung.status_of = lambda _: 0 if release.wait(30) else 0xA700
+        hung.status_of = lambda _: 0 if release.wait(120) else 0xA700
         bench.publish(route(pacs), route(hung, name="hung"))
         waits, goes = bench.capture(routes=("hung",)), bench.capture()
         with bench.running():
             assert bench.let_go.wait(30)
             assert pacs.stored == [goes.arrived]
             assert bench.forwards.holds(waits.object_id)
-            release.set()
             bench.let_go.clear()
+            release.set()
             assert bench.let_go.wait(30)
         assert hung.stored == [waits.arrived]
 
