@@ -1,17 +1,20 @@
 """The server of a DICOM peer that ends when it is told to; pynetdicom's own looks for that every half second."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from ssl import SSLContext
 from threading import Thread
 from typing import Any
 
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import ThreadedAssociationServer
 
+from provisioning.demo.processes import wait_until
+
 _LOOK_EVERY_S = 0.02
-_END_S = 20.0
+_WITHIN_S = 20.0
 
 
 class _Server(ThreadedAssociationServer):
@@ -25,12 +28,21 @@ class _Server(ThreadedAssociationServer):
 def serve(
     entity: ApplicationEntity, port: int = 0, *, handlers: Sequence[Any], tls: SSLContext | None = None
 ) -> ThreadedAssociationServer:
-    server = entity.make_server(
-        ("127.0.0.1", port), ssl_context=tls, evt_handlers=list(handlers), server_class=_Server
-    )  # fmt: skip
+    handlers = [(of, _once_established(done) if of is evt.EVT_N_EVENT_REPORT else done) for of, done in handlers]
+    server = entity.make_server(("127.0.0.1", port), ssl_context=tls, evt_handlers=handlers, server_class=_Server)
     entity._servers.append(server)  # whence the entity ends it
     Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def _once_established(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Have a report wait until its association is noted as accepted: one that overtakes that is never answered."""
+
+    def handle(event: Any) -> Any:
+        wait_until(lambda: event.assoc.is_established or not event.assoc.is_alive(), _WITHIN_S)
+        return handler(event)
+
+    return handle
 
 
 def end(entity: ApplicationEntity) -> None:
@@ -45,5 +57,5 @@ def end(entity: ApplicationEntity) -> None:
             with suppress(OSError):
                 # Of the socket below TLS: the association's thread may be reading from the one above.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
-        association.join(_END_S)
+        association.join(_WITHIN_S)
     entity.shutdown()
