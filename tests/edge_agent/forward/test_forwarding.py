@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from edge_agent.forward.key import ForwardingKeyUnusable
+from provisioning.demo.processes import wait_until
 from shared import canonical
 from shared.audit.events import Event, Outcome, Subject
 from shared.fleet.state import RouteState
@@ -198,6 +199,32 @@ def test_a_new_policy_is_tried_at_once(bench: ForwardBench, pacs: Archive) -> No
         bench.bell.ring()
 
         assert bench.let_go.wait(30)
+    assert pacs.stored == [sent.arrived]
+
+
+def test_a_try_by_the_old_policy_that_fails_late_does_not_hold_up_the_new_one(
+    bench: ForwardBench, pacs: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, tried, fails = route(free_port()), threading.Event(), threading.Event()
+    connect = bench.connect
+
+    def late(peer: Peer) -> AbstractContextManager[PeerStream]:
+        if peer == old.peer:
+            tried.set()
+            assert fails.wait(60)
+        return connect(peer)
+
+    monkeypatch.setattr(bench, "connect", late)
+    bench.publish(old)
+    sent = bench.capture()
+    with bench.running() as forwarder:
+        assert tried.wait(60)
+        bench.publish(route(pacs))
+        bench.bell.ring()
+        assert wait_until(lambda: forwarder._followed == bench.version, 60) is not None
+        fails.set()
+
+        assert bench.let_go.wait(60)
     assert pacs.stored == [sent.arrived]
 
 
