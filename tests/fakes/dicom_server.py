@@ -52,7 +52,8 @@ def end(entity: ApplicationEntity) -> None:
     ends its thread with an error.
     """
     for association in entity.active_associations:
-        connection = association.dul.socket and association.dul.socket.socket
+        transport = association.dul.socket
+        connection = None if transport is None else transport.socket
         if connection is not None:
             with suppress(OSError):
                 # Of the socket below TLS: the association's thread may be reading from the one above.

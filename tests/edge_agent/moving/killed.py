@@ -39,7 +39,7 @@ def kill_import_at(images: int) -> None:
         register(spool, spooled)
         registered += 1
 
-    HostSpool._register = counted  # type: ignore[method-assign]
+    HostSpool._register = counted  # type: ignore[assignment, method-assign]
 
 
 KILL_AT: dict[str, Callable[[int], None]] = {"export": kill_export_at, "import": kill_import_at}
