@@ -116,6 +116,10 @@ class Forwarder:
         finally:
             # Nothing, unless an error of a kind that we do not know of cut an attempt off.
             self._queue.recover(worker.name)
+        if self._route(worker.name) != route:
+            # What failed by the policy before says nothing of this one, which had perhaps been taken up by then.
+            self._queue.resume()
+            worker.changed.set()
 
     def _route(self, name: str) -> Route | None:
         policy = self._policy()

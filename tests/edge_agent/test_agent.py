@@ -4,7 +4,7 @@ import base64
 import itertools
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ def test_from_the_modality_to_the_vault(centre: Centre, enrolled: AgentFolder) -
         refused = send(agent, IMAGES[0], "STRANGER")
         centre.wait_for(lambda: len(centre.objects) == len(IMAGES))
         centre.wait_for(lambda: events(centre).count(Event.IMAGE_DELIVERED) == len(IMAGES))
+        centre.wait_for(lambda: Event.ASSOCIATION_REFUSED in events(centre))
 
     assert statuses == [0] * len(IMAGES)
     assert refused is None
@@ -227,7 +228,13 @@ IDENTITIES = (b"CompressedSamples^CT1", b"1CT1", b"CompressedSamples^MR1", b"4MR
 
 
 def everything_on_disk(folder: AgentFolder) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    """Return what lies there, without what an agent that runs takes away meanwhile."""
+    found = {}
+    for path in folder.path.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                found[path] = path.read_bytes()
+    return found
 
 
 def capture_while_the_vault_is_away(centre: Centre, enrolled: AgentFolder, **how: Any) -> tuple[MemoryLog, list[bytes]]:

@@ -123,6 +123,7 @@ def test_nothing_acknowledged_is_lost_however_often_it_is_killed(
             killer.join()
 
     with running_agent(enrolled, ready) as agent:
+        listening_port(ready, agent.pid)  # by then it has found what the killed one had not registered
         centre.wait_for(lambda: read_status(enrolled).waiting == 0)
         centre.wait_for(lambda: len(captured(centre)) == len(centre.objects))
     assert acknowledged > 0

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
 from shared.dicom.dimse import VERIFICATION
-from tests.fakes.dicom_server import serve
+from tests.fakes.dicom_server import end, serve
 from tests.fakes.ports import free_port
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -68,7 +68,7 @@ def archive(
     try:
         yield it
     finally:
-        entity.shutdown()
+        end(entity)
 
 
 def _handlers(it: Archive) -> list[Any]:

@@ -28,7 +28,7 @@ from tests.faults import inside
 
 # Names a file that holds how many seconds the agent's clock is ahead.
 OFFSET_FILE = "LEADGLASS_TEST_CLOCK_OFFSET"
-IMPATIENT_S, ENDLESS_S = 1.0, 3600.0
+SOON_S, IMPATIENT_S, ENDLESS_S = 0.3, 1.0, 3600.0
 
 
 class OffsetClock:
@@ -42,10 +42,10 @@ class OffsetClock:
 
 
 class EagerPipeline:
-    """Says that an image is safe, and only then begins to make it so."""
+    """Says that an image is safe, and begins only then, after `later_s`, to make it so."""
 
-    def __init__(self, real: CapturePipeline) -> None:
-        self._real, self.examination = real, real.examination
+    def __init__(self, real: CapturePipeline, later_s: float) -> None:
+        self._real, self.examination, self._later_s = real, real.examination, later_s
 
     @contextmanager
     def begin(self, header: ImageHeader) -> Iterator[Any]:
@@ -57,7 +57,7 @@ class EagerPipeline:
                 capture.finish()
 
         def finish(file_sha256: bytes | None = None) -> ObjectId:
-            threading.Timer(0.3, later).start()
+            threading.Timer(self._later_s, later).start()
             return ObjectId(bytes(16))
 
         yield SimpleNamespace(update=gathered.extend, finish=finish, dataset_bytes=0)
@@ -72,7 +72,8 @@ class Credulous(Receipts):
 
 PARTS: dict[str, Callable[[Agent], None]] = {
     "whole": lambda agent: None,
-    "eager": lambda agent: inside.give_pipeline(agent, EagerPipeline),
+    "eager": lambda agent: inside.give_pipeline(agent, lambda real: EagerPipeline(real, SOON_S)),
+    "eager and slow": lambda agent: inside.give_pipeline(agent, lambda real: EagerPipeline(real, ENDLESS_S)),
     "credulous": lambda agent: inside.give_receipts(agent, Credulous(agent.database)),
     "by-the-clock": inside.give_the_time_of_day,
     "unlimited": inside.give_no_limits,

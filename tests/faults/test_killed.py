@@ -102,7 +102,8 @@ def test_a_storm_with_a_hundred_kills(centre: Vault, enrolled: AgentFolder, seed
 def test_control_an_agent_that_answers_before_the_image_is_safe_loses_images(
     centre: Vault, enrolled: AgentFolder
 ) -> None:
-    modality = storm(enrolled, seed=20, kills=2, module=("tests.faults.standin", "eager"))
+    # As slow as can be, so that a kill meets it before it has made anything safe.
+    modality = storm(enrolled, seed=20, kills=2, module=("tests.faults.standin", "eager and slow"))
     acknowledged = list(modality.acknowledged.values())
     with running(enrolled) as agent:
         agent.wait_until_idle()

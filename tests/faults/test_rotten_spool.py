@@ -127,8 +127,8 @@ def test_an_object_that_cannot_be_read_stays_is_named_and_holds_up_nobody(
 ) -> None:
     with inside.unreadable(inside.waiting_objects(enrolled)[_ONE]), running(enrolled) as agent:
         agent.wait_until(lambda: len(centre.objects) == _COUNT - 1)
-        agent.wait_until(lambda: agent.status().audit_waiting == 0)
         agent.wait_until(lambda: agent.status().waiting == 1)
+        agent.wait_until(lambda: agent.status().audit_waiting == 0)
     verify_noticed(centre, waiting, [_ONE])
     with running(enrolled) as agent:
         agent.wait_until_idle()

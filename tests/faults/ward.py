@@ -43,6 +43,7 @@ from tests.faults.modality import Image, image
 SEGMENT_BYTES = 40 << 10
 _SMALL_BYTES, _LARGE_BYTES = (600, 4096, 9_000, 20_000), 1_100_000
 _PIECE_BYTES = 60_000
+_WITHIN_S = 120.0
 # As much as makes the keeper want two segments in advance.
 _FREE_BYTES = RESERVE_BYTES + (2 * 50 << 25)
 
@@ -134,7 +135,7 @@ class Ward:
 
         with self._parts(frozenset(sent.digest for sent in unwanted)), ThreadPoolExecutor(threads) as pool:
             for done in [pool.submit(sender, share) for share in shares]:
-                done.result(60)
+                done.result(_WITHIN_S)
 
     def write_in_advance(self) -> None:
         """Have the keeper write its segments, as it does while nobody sends."""
@@ -179,9 +180,9 @@ class Ward:
             finally:
                 stop.set()
                 registrar.bell.ring()
-                registering.result(30)
+                registering.result(_WITHIN_S)
                 ended.set()
-                delivering.result(30)
+                delivering.result(_WITHIN_S)
 
 
 def header(sent: Image) -> ImageHeader:

@@ -9,8 +9,9 @@ from types import FrameType
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
 OURS = (Refused, IntegrityFailure, Unavailable)
-# No input of the sizes tried here takes a thousandth of it; what does not come back at all has to show somehow.
-HANG_S = 30
+# No input of the sizes tried here takes a thousandth of it, and a busy machine takes many times as long over each; what
+# does not come back at all has to show somehow.
+HANG_S = 300
 
 
 class Hang(Exception):

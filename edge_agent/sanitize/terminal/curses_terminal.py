@@ -55,6 +55,9 @@ class CursesTerminal:
             return flow.NOTHING if _is_there() else flow.GONE
         except KeyboardInterrupt:
             return flow.INTERRUPT
+        if key == curses.KEY_RESIZE:
+            # It comes before what was typed at the window as it was, which perhaps showed nothing.
+            curses.flushinp()
         return _NAMES.get(key, key if isinstance(key, str) else flow.NOTHING)
 
 

@@ -265,7 +265,7 @@ def test_more_associations_than_are_served_are_turned_away_for_now_and_that_is_r
 
 
 def test_connections_that_ask_for_nothing_are_bounded_and_dropped(host: Host) -> None:
-    host.patience = Patience(request_s=0.3)
+    host.patience = Patience(request_s=2)
     with serving(host) as listener:
         silent = [peer_of(listener, associate=False) for _ in range(2 * Limits.connections_of_one)]
         assert len(listener._connections) <= Limits.connections_of_one

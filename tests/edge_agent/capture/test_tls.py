@@ -292,7 +292,7 @@ def test_control_a_context_that_asks_for_no_certificate_lets_strangers_in(tmp_pa
 
 def _secure_quietly(door: DicomTls, connection: socket.socket) -> None:
     with suppress(HandshakeFailed):  # is for the other end to see
-        door.secure(connection, 5).connection.close()
+        door.secure(connection, 60).connection.close()
     connection.close()
 
 
@@ -403,7 +403,7 @@ def test_an_end_without_goodbye_within_an_image_refuses_it(world: World, ct: Par
     "noise", [b"", b"GET / HTTP/1.1\r\n\r\n", associate_request(), b"\x16\x03\x01\x40\x00" + bytes(9)]
 )
 def test_a_handshake_that_is_none_ends_in_time_and_holds_up_nobody(world: World, ct: Party, noise: bytes) -> None:
-    world.host.patience = Patience(request_s=2)
+    world.host.patience = Patience(request_s=5)
     world.enforce(bound(ct), trust=ct.pem)
     with world.running(tls_port=0) as listener:
         peer = Peer(listener.tls_port or 0, associate=False)

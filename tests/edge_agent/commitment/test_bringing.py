@@ -107,18 +107,18 @@ def test_a_modality_that_hangs_delays_neither_judging_nor_the_reports_of_another
 
 
 @pytest.mark.parametrize(
-    "first, why",
+    "first, patience_s, why",
     [
-        (SILENT, "PeerTooSlow"),
-        (PARTIAL, "PeerTooSlow"),
-        (b"\x02\x00\xff\xff\xff\xff", "PeerBrokeProtocol"),
-        (b"\x04\x00\xff\xff\xff\xff", "PeerBrokeProtocol"),
+        (SILENT, 1, "PeerTooSlow"),
+        (PARTIAL, 1, "PeerTooSlow"),
+        (b"\x02\x00\xff\xff\xff\xff", 60, "PeerBrokeProtocol"),
+        (b"\x04\x00\xff\xff\xff\xff", 60, "PeerBrokeProtocol"),
     ],
 )
 def test_a_modality_that_stalls_or_floods_is_left_after_a_bounded_time_and_its_report_kept(
-    world: World, first: bytes, why: str
+    world: World, first: bytes, patience_s: float, why: str
 ) -> None:
-    world.patience = Patience(associate_s=1, answer_s=1, send_s=1, release_s=1)
+    world.patience = Patience(associate_s=patience_s, answer_s=patience_s, send_s=patience_s, release_s=patience_s)
     with says(first) as (port, _):
         world.enforce(modality("CT1", port))
         owe(world, "CT1", "1.2.1")

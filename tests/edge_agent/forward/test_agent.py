@@ -65,14 +65,14 @@ def test_an_image_goes_to_vault_and_archive_and_stays_on_the_host_until_both_hav
     ours = DicomCertificate(HostKeyStore(enrolled.identity, FILES), ["127.0.0.1"], SystemClock(), MemoryLog()).ensure()
     release = threading.Event()
     with archive(tls=server_context(theirs.chain, ours.public_bytes(Encoding.PEM).decode())) as pacs:
-        pacs.status_of = lambda _: 0 if release.wait(30) else 0xC000
+        pacs.status_of = lambda _: 0 if release.wait(120) else 0xC000
         publish(centre, route(pacs, trust=theirs.pem))
         with running(enrolled) as agent:
             centre.wait_for(lambda: agent.listener.port is not None and reported(centre, 0, 0))
             capture(agent)
             centre.wait_for(lambda: len(centre.objects) == 1)
             centre.wait_for(lambda: reported(centre, 1, 1))
-            assert (agent.spool.waiting(), len(list(agent.spool.rows(State.OWED)))) == (0, 1)
+            centre.wait_for(lambda: (agent.spool.waiting(), len(list(agent.spool.rows(State.OWED)))) == (0, 1))
             release.set()
             centre.wait_for(lambda: reported(centre, 0, 0))
             centre.wait_for(lambda: agent.spool.held_bytes() == 0)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from edge_agent.forward.key import ForwardingKeyUnusable
+from provisioning.demo.processes import wait_until
 from shared import canonical
 from shared.audit.events import Event, Outcome, Subject
 from shared.fleet.state import RouteState
@@ -171,15 +172,15 @@ def test_the_running_part_sends_what_is_added(bench: ForwardBench, pacs: Archive
 def test_an_archive_that_hangs_holds_up_no_other_route(bench: ForwardBench, pacs: Archive) -> None:
     release = threading.Event()
     with archive() as hung:
-        hung.status_of = lambda _: 0 if release.wait(30) else 0xA700
+        hung.status_of = lambda _: 0 if release.wait(120) else 0xA700
         bench.publish(route(pacs), route(hung, name="hung"))
         waits, goes = bench.capture(routes=("hung",)), bench.capture()
         with bench.running():
             assert bench.let_go.wait(30)
             assert pacs.stored == [goes.arrived]
             assert bench.forwards.holds(waits.object_id)
-            release.set()
             bench.let_go.clear()
+            release.set()
             assert bench.let_go.wait(30)
         assert hung.stored == [waits.arrived]
 
@@ -198,6 +199,32 @@ def test_a_new_policy_is_tried_at_once(bench: ForwardBench, pacs: Archive) -> No
         bench.bell.ring()
 
         assert bench.let_go.wait(30)
+    assert pacs.stored == [sent.arrived]
+
+
+def test_a_try_by_the_old_policy_that_fails_late_does_not_hold_up_the_new_one(
+    bench: ForwardBench, pacs: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, tried, fails = route(free_port()), threading.Event(), threading.Event()
+    connect = bench.connect
+
+    def late(peer: Peer) -> AbstractContextManager[PeerStream]:
+        if peer == old.peer:
+            tried.set()
+            assert fails.wait(60)
+        return connect(peer)
+
+    monkeypatch.setattr(bench, "connect", late)
+    bench.publish(old)
+    sent = bench.capture()
+    with bench.running() as forwarder:
+        assert tried.wait(60)
+        bench.publish(route(pacs))
+        bench.bell.ring()
+        assert wait_until(lambda: forwarder._followed == bench.version, 60) is not None
+        fails.set()
+
+        assert bench.let_go.wait(60)
     assert pacs.stored == [sent.arrived]
 
 

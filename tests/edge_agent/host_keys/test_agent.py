@@ -71,8 +71,8 @@ def test_it_reports_over_https_where_its_keys_are(
     centre: Centre, in_tpm: AgentFolder, enrolled: AgentFolder, vault: Vaults
 ) -> None:
     for folder in (in_tpm, enrolled):
+        said = len(centre.states)
         with running(folder, vault, MemoryLog()):
-            said = len(centre.states)
             centre.wait_for(lambda said=said: len(centre.states) > said)
 
     kinds = {str(state.host_id): state.keys for state in centre.states}
@@ -104,8 +104,8 @@ def test_a_renewed_key_is_in_the_tpm_too_and_serves_at_once_and_after_a_restart(
     assert identity.tls_certificate == certificate
     assert identity.tls.startswith(certificate.public_bytes(Encoding.PEM))
     assert not found_in(in_tpm.path, needles_of(identity.tls))
+    said = len(centre.states)
     with running(in_tpm, vault, MemoryLog()):
-        said = len(centre.states)
         centre.wait_for(lambda: len(centre.states) > said)
 
 

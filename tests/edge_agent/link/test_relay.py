@@ -21,6 +21,7 @@ from edge_agent.link.happening import happening
 from edge_agent.link.protocol import Welcome
 from edge_agent.link.relay import Guard, GuardRelay
 from edge_agent.parts import Bell
+from provisioning.demo.processes import wait_until
 from shared.audit.events import EVENT_CODES, Event, Happening, Outcome, Subject
 from shared.audit.record import AuditRecord
 from shared.devices.record import GENESIS, MAX_BYTES, MAX_TEXT_CHARS, GuardEvent, GuardRecord
@@ -351,6 +352,8 @@ def test_bundles_are_offered_at_once_again_after_a_restart_and_whenever_they_cha
         desk.add(1)
         world.relay.bell.ring()
         world.wait_for(lambda: len(numbers(host)) == 6)
+        # Where it had just looked for bundles, the record went first.
+        assert wait_until(lambda: len(desk.offers) == 2, 60) is not None
 
     assert desk.offers == [(b"head 1", b"layer 1"), (b"head 2", b"layer 1")]
 

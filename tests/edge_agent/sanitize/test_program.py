@@ -111,7 +111,8 @@ def to_the_last_key(terminal: InTerminal, serial: str) -> None:
     terminal.until("Press w to begin")
 
 
-def test_no_key_counts_in_a_window_that_shows_nothing(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_busy", [False, True], ids=["read at once", "read once the window is large again"])
+def test_no_key_counts_in_a_window_that_shows_nothing(bench: Bench, tmp_path: Path, is_busy: bool) -> None:
     with loop_drive(tmp_path) as node:
         allowed = bench.ticket(node)
         bench.bring(allowed)
@@ -119,8 +120,11 @@ def test_no_key_counts_in_a_window_that_shows_nothing(bench: Bench, tmp_path: Pa
             to_the_last_key(terminal, allowed.drive.serial)
             terminal.resize(40, 10)
             terminal.until("too small")
+            if is_busy:
+                os.kill(terminal.pid, signal.SIGSTOP)
             terminal.press("w")
             terminal.resize(80, 24)
+            os.kill(terminal.pid, signal.SIGCONT)
             terminal.until("Press w to begin")
             assert PATIENT in content(node)
             assert bench.events(allowed) == []

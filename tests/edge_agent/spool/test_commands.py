@@ -361,7 +361,7 @@ def test_an_agent_that_runs_gives_up_the_room_of_what_another_process_discards(
 
         assert process(enrolled, "discard", str(row.spooled.number), "--reason", "it is rotten").returncode == 0
         centre.wait_for(lambda: agent.spool.held_bytes() == 0)
-        assert not list(agent.spool.files.iterdir())
+        centre.wait_for(lambda: not list(agent.spool.files.iterdir()))
     assert centre.objects == {}
 
 

@@ -477,7 +477,7 @@ def test_what_a_restored_vault_was_not_asked_about_yet_is_not_erased(
     with running(enrolled, MemoryLog()) as agent:
         wait_for_listener(centre, agent)
         assert send(agent, IMAGES[0]) == 0
-        centre.wait_for(lambda: len(centre.objects) == 1)
+        centre.wait_for(lambda: Event.IMAGE_DELIVERED in events(centre))
         assert wait_until(lambda: read_status(enrolled).audit_waiting == 0, 60) is not None
         agent.captures.receipts.doubt_all()
 

@@ -1,7 +1,7 @@
 """A new version over a running one, with real agents, a real dpkg and a modality that does not stop sending."""
 
 import threading
-from itertools import count
+from itertools import count, takewhile
 
 from edge_agent.config import AgentFolder
 from edge_agent.health.local import read_status
@@ -18,7 +18,9 @@ class Storm:
     """A modality that sends over two associations, and again what nobody answered, until it is told to end."""
 
     def __init__(self, port: int) -> None:
-        self.modality, self._port, self._over = Modality(image(number, 20_000) for number in count(1)), port, False
+        self._port, self._over = port, False
+        numbers = takewhile(lambda _: not self._over, count(1))
+        self.modality = Modality(image(number, 20_000) for number in numbers)
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
