@@ -113,10 +113,15 @@ class RouteService:
         if route is None:
             return None
         try:
-            return worker.sender.work(route)
+            again = worker.sender.work(route)
         finally:
             # Nothing, unless an error of a kind that we do not know of cut an attempt off.
             self._queue.recover(worker.name)
+        if self.route(worker.name) != route:
+            # What failed by the policy before says nothing of this one, which had perhaps been published by then.
+            self._queue.resume()
+            worker.changed.set()
+        return again
 
     def _seconds_until(self, again: datetime | None) -> float:
         if again is None:

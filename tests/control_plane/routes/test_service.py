@@ -1,12 +1,15 @@
 """Routes as they run: woken by what is stored, each for itself, stopped in the middle and begun again."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import pytest
 
 from control_plane.policy.authoring import author
 from control_plane.policy.publisher import FirstRing, RootReplaced
+from control_plane.routes.connect import connected
 from control_plane.routes.intake import RouteIntake
 from control_plane.routes.service import RouteService
 from shared.audit.events import Event
@@ -14,7 +17,9 @@ from shared.errors import Malformed, Refused
 from shared.identity import ObjectId
 from shared.policy.document import ORGANISATION
 from shared.policy.rollout import EVERYBODY, Rings
+from shared.policy.routes import Peer
 from shared.routes.image import Image
+from shared.routes.peer import PeerStream
 from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.policy.centre import PERSON, POLICY
 from tests.control_plane.routes.bench import RouteBench, route
@@ -68,6 +73,34 @@ def test_an_image_for_a_route_that_the_policy_lost_waits_until_it_is_back(
 
     routes.publish(route(pacs))
     pacs.wait_for(lambda: pacs.stored)
+    assert pacs.stored == [sent.arrived]
+
+
+def test_a_try_by_the_old_policy_that_fails_late_does_not_hold_up_the_new_one(
+    routes: RouteBench, pacs: Archive
+) -> None:
+    old, tried, fails = route(free_port()), threading.Event(), threading.Event()
+
+    def late(peer: Peer) -> AbstractContextManager[PeerStream]:
+        if peer == old.peer:
+            tried.set()
+            assert fails.wait(60)
+        return connected(peer, routes.identity)
+
+    routes.service = RouteService(routes.policy, routes.queue, lambda: routes.sender(connect=late), routes.vault.clock)
+    routes.publish(old)
+    sent = routes.store()
+    routes.service.start()
+    try:
+        assert tried.wait(60)
+        routes.publish(route(pacs))
+        routes.service.policy_published()
+        fails.set()
+
+        pacs.wait_for(lambda: pacs.stored)
+    finally:
+        fails.set()
+        routes.service.stop()
     assert pacs.stored == [sent.arrived]
 
 
