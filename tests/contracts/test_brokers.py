@@ -135,7 +135,8 @@ def has_come(at: HostClient, topic: str, payload: bytes) -> bool:
 def await_mark(publisher: Publisher, *there: HostClient) -> None:
     """Return once all who read the probe's topic have what is published now, and so whatever came before it.
 
-    Not awaited is who was hung up on, to whom nothing comes any more.
+    Between the nodes of a cluster nothing keeps that order, but what leaks goes no slower way than this. Not awaited is
+    who was hung up on, to whom nothing comes any more.
     """
     mark = token_bytes(8)
 
