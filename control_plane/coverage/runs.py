@@ -66,7 +66,6 @@ class CoverageRuns:
         self._most_s, self._monotonic = most_s, monotonic
         self._one = Lock()
         self._stopped = Flag()
-        self._thread: Thread | None = None
 
     @property
     def is_running(self) -> bool:
@@ -78,8 +77,7 @@ class CoverageRuns:
         Raises NoArchive, DayNotOver, ComparisonRunning, DatabaseUnavailable.
         """
         document = self._verified(day)
-        if self._stopped.is_set() or not self._one.acquire(blocking=False):
-            raise ComparisonRunning
+        self._begin()
         try:
             return self._run(day, document)
         finally:
@@ -88,10 +86,8 @@ class CoverageRuns:
     def start(self, day: date) -> None:
         """Begin to compare `day` and return; `is_running` says until when. Raises what `run` does."""
         document = self._verified(day)
-        if self._stopped.is_set() or not self._one.acquire(blocking=False):
-            raise ComparisonRunning
-        self._thread = Thread(target=self._in_background, args=(day, document), name="coverage", daemon=True)
-        self._thread.start()
+        self._begin()
+        Thread(target=self._in_background, args=(day, document), name="coverage", daemon=True).start()
 
     def run_due(self) -> None:
         """Compare what is due, for the scheduler. What cannot be compared now is due again later, as `plan` says."""
@@ -105,8 +101,16 @@ class CoverageRuns:
         """End a run that is going on and wait for it. What it found until then is kept, as partial."""
         self._stopped.set()
         self._break_off()
-        if self._thread is not None:
-            self._thread.join()
+        with self._one:
+            pass
+
+    def _begin(self) -> None:
+        if not self._one.acquire(blocking=False):
+            raise ComparisonRunning
+        # Only now: who looked before might begin behind a stop that found nothing to wait for.
+        if self._stopped.is_set():
+            self._one.release()
+            raise ComparisonRunning
 
     def _in_background(self, day: date, document: PolicyDocument) -> None:
         try:

@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Condition, Event, Lock, Thread
 from time import monotonic
 
 from control_plane.fleet import broker_config as files
@@ -96,12 +96,15 @@ class ManagedBroker:
         self._revoked_pem = revoked_pem
         self._any_port, self.port = port == 0, port
         self._lock = Lock()
+        self._heard = Condition(self._lock)
         self._files = Lock()  # drafts have one name each, and the broker says once that it read
-        self._stopping, self._settled, self._reloaded = Event(), Event(), Event()
+        self._stopping, self._settled = Event(), Event()
         self._thread: Thread | None = None
         self._process: subprocess.Popen[str] | None = None
         self._key: int | None = None
         self._running, self._restarts, self._reason = False, 0, ""
+        # How often this process was asked to read its rules again, when last, and how often it said that it does.
+        self._asked, self._asked_at, self._said = 0, 0.0, 0
         self._last_words: deque[str] = deque(maxlen=3)
 
     @property
@@ -167,17 +170,23 @@ class ManagedBroker:
             self._have_read_again()
 
     def _have_read_again(self) -> None:
-        self._reloaded.clear()
+        """Mosquitto 2.0 forgets a HUP that comes while it still reads for the one before, so it is asked again.
+
+        And what it says to one of before may be heard only now, so as many answers do not count as it may still owe.
+        """
         until = monotonic() + _STOP_S
-        # Mosquitto 2.0 forgets a HUP that comes while it still reads for the one before, so it is asked again.
-        while monotonic() < until:
-            with self._lock:
+        with self._lock:
+            if monotonic() - self._asked_at > _STOP_S:
+                self._said = self._asked  # what was not answered by now was forgotten
+            wanted = self._asked + 1
+            while monotonic() < until:
                 if not self._running or self._process is None:
                     raise BrokerUnavailable(self._reason or "it is not started")
                 self._process.send_signal(signal.SIGHUP)
-            # Said before it reads, but it takes no connection in between.
-            if self._reloaded.wait(_ASK_AGAIN_S):
-                return
+                self._asked, self._asked_at = self._asked + 1, monotonic()
+                # Said before it reads, but it takes no connection in between.
+                if self._heard.wait_for(lambda: self._said >= wanted, _ASK_AGAIN_S):
+                    return
         raise BrokerUnavailable("it did not read its rules again")
 
     def _begin(self) -> None:
@@ -242,6 +251,7 @@ class ManagedBroker:
                 return False, ""
             try:
                 process = self._process = self._spawn(account, key)
+                self._asked = self._said = 0
             except OSError as exc:
                 return False, str(exc)
         self._last_words.clear()
@@ -281,7 +291,9 @@ class ManagedBroker:
 
     def _hear(self, line: str) -> None:
         if line == "Reloading config.":
-            self._reloaded.set()
+            with self._heard:
+                self._said += 1
+                self._heard.notify_all()
         if re.search(r"\b(Error|Unable|Warning)\b", line):
             self._last_words.append(line)
             _LOG.warning("broker complains", extra={"line": line})

@@ -43,6 +43,10 @@ class HostSide:
     def accepted(self) -> int:
         return self.inside.events().count(Event.POLICY_ACCEPTED)
 
+    def losses(self) -> int:
+        """Return how often its connection to the broker ended."""
+        return self.inside.log.names().count("mqtt.disconnected")
+
 
 @contextmanager
 def host_side(folder: Path, broker: Broker, identity: Identity, centre: Centre) -> Iterator[HostSide]:

@@ -23,13 +23,18 @@ _WITHIN_S = 40.0
 
 @dataclass
 class Archive:
-    """`stored` is what arrived, in order, as (SOP Instance UID, encoded data set)."""
+    """`stored` is what arrived, in order, as (SOP Instance UID, encoded data set).
+
+    What it answers, such as an image or an echo, it has counted by then. That it accepted, and how an association
+    ended, it notes in a thread of its own, which nobody's answer waits for.
+    """
 
     port: int = 0
     stored: list[tuple[str, bytes]] = field(default_factory=list)
     associations: int = 0
     echoes: int = 0
     aborts: int = 0
+    releases: int = 0
     status_of: Callable[[str], int] = lambda _: 0
     matches: Sequence[Dataset] = ()
     keep: bool = True
@@ -89,8 +94,8 @@ def _handlers(it: Archive) -> list[Any]:
 
         return counted
 
-    def echo(_: Any) -> int:
-        it.echoes += 1
+    def echo(event: Any) -> int:
+        count("echoes")(event)
         return 0
 
     def find(_: Any) -> Iterator[tuple[int, Dataset | None]]:
@@ -104,4 +109,5 @@ def _handlers(it: Archive) -> list[Any]:
         (evt.EVT_C_FIND, find),
         (evt.EVT_ACCEPTED, count("associations")),
         (evt.EVT_ABORTED, count("aborts")),
+        (evt.EVT_RELEASED, count("releases")),
     ]

@@ -69,7 +69,7 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
         running = children.start(
             "leadglass-agent", "run", "--data", agent, "--dicom-port", str(port), "--ready-file", str(agent_ready)
         )
-        running.wait_ready(agent_ready)
+        running.wait_ready(agent_ready, 120)
         assert wait_until(lambda: inside.status()["hosts"][0]["state"] == "capturing", 120) is not None
         yield Hospital(tmp_path, where["people_url"], running, port, pacs)
 

@@ -62,11 +62,10 @@ def test_what_is_plugged_in_is_decided_enforced_recorded_and_shown_at_the_centre
     host.bus.plug("1-2", serial="FOREIGN", authorized=True)
     host.until_authorized("1-1", "1")
     host.until_authorized("1-2", "0")
-    host.until(lambda: bool(host.shown_at("1-1") and host.shown_at("1-2")), "the centre shows both")
+    host.until(lambda: is_enforced(host, "1-1") and is_enforced(host, "1-2"), "the centre shows both enforced")
 
     allowed, blocked = host.shown_at("1-1"), host.shown_at("1-2")
-    assert (allowed["verdict"], allowed["enforcement"]) == ("allowed", "enforced")
-    assert (blocked["verdict"], blocked["enforcement"]) == ("blocked", "enforced")
+    assert (allowed["verdict"], blocked["verdict"]) == ("allowed", "blocked")
     assert allowed["reason"] == 'rule 1: allow id 0781:5581 serial "ALLOWED"'
     differs = 'nearest rule 1 differs in serial: expected "ALLOWED", found "FOREIGN"'
     assert blocked["reason"] == f"no rule matched: {differs}"
@@ -92,8 +91,8 @@ def test_a_tighter_policy_takes_a_plugged_stick_away_without_any_restart(host: S
     host.publish(FOR_A_TIME)
     host.until_authorized("1-3", "0")
 
-    host.until(lambda: bool(host.shown_at("1-3").get("verdict") == "blocked"), "the centre shows it blocked")
-    assert host.shown_at("1-3")["enforcement"] == "enforced"
+    shown = {"verdict": "blocked", "enforcement": "enforced"}
+    host.until(lambda: bool(shown.items() <= host.shown_at("1-3").items()), "the centre shows it blocked for good")
     assert (host.guard.is_running, host.agent.is_running) == (True, True)
     assert (host.guard.pid, host.agent.pid) == programs
 
@@ -227,7 +226,8 @@ def test_without_centre_and_broker_the_guard_decides_and_only_what_is_for_a_time
     with site(tmp_path, pull_every_s=1) as host:
         host.stop(host.agent)
         host.stop(host.centre)
-        with slow_centre(host, timedelta(seconds=10)):
+        # Long enough for a busy machine to stop the centre and plug three sticks in meanwhile.
+        with slow_centre(host, timedelta(seconds=30)):
             # It pulls, for there is no broker; one that ran all the while would ask again at its leisure.
             host.start_agent()
             host.until(lambda: host.shown()["guard"] == "watching", "the agent is back")

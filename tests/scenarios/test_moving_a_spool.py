@@ -131,7 +131,7 @@ def test_what_a_dead_host_left_behind_opens_at_the_centre_byte_for_byte(hospital
         with running(new, MemoryLog()):
             assert wait_until(lambda: len(hospital.objects()) == 1 + len(IMAGES), 120) is not None
             assert wait_until(
-                lambda: hospital.person("audit", "verify").get(host_of(old), {"records": 0})["records"] > 5, 30
+                lambda: hospital.person("audit", "verify").get(host_of(old), {"records": 0})["records"] > 5, 120
             )
 
         brought = hospital.objects() - {own}

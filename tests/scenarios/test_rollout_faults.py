@@ -128,8 +128,10 @@ def kill_brokers(ward: RolloutHospital) -> int:
 def test_a_broker_killed_in_the_middle_stops_no_ring_and_no_way_back(tmp_path: Path) -> None:
     with hospital(tmp_path, with_broker=True) as ward:
         ward.publish(SECOND, "--canary", CANARY, "--soak", "20s").succeeded()
+        ward.person("policy", "rollout", "pause").succeeded()  # so that it stays here until the broker is away
         with kept_away(ward):
             assert ward.rollout()["ring"] == 1
+            ward.person("policy", "rollout", "resume").succeeded()
             ward.wait_for((2, 2), (2, 2))
             assert ward.get("/api/v1/status")["broker"]["state"] != "running"
             ward.person("policy", "rollout", "revert").succeeded()

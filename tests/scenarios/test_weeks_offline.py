@@ -90,13 +90,13 @@ class Site:
                 assert head is not None
                 assert layer is not None
                 one.updater.offer(head.encode(), [layer.encode()])
-            assert wait_until(lambda: one.listener.port is not None, 30) is not None
+            assert wait_until(lambda: one.listener.port is not None, 120) is not None
             yield one
 
     def approve(self, agent: AgentFolder) -> None:
         """Do what a person does who reads the fingerprint on the machine itself."""
         host = str(load_identity(agent).config.host_id)
-        assert wait_until(lambda: bool(self.person("host", "asks")), 30) is not None
+        assert wait_until(lambda: bool(self.person("host", "asks")), 120) is not None
         self.person("host", "approve", host, "--fingerprint", read_standing(None, agent).fingerprint)
 
     def opened(self, centre: ControlPlane) -> "Counter[bytes]":
@@ -155,7 +155,7 @@ def test_three_weeks_without_the_centre_block_no_capture_and_lose_nothing(
         with site.running(agent):
             site.approve(agent)  # its certificate was for a week
         with site.running(agent) as back:
-            assert wait_until(lambda: (back.spool.waiting(), back.journal.waiting()) == (0, 0), 60) is not None
+            assert wait_until(lambda: (back.spool.waiting(), back.journal.waiting()) == (0, 0), 120) is not None
         assert site.opened(centre) == Counter(image(day).dataset for day in range(DAYS))
         verdicts, entries = site.person("audit", "verify"), site.entries()
 

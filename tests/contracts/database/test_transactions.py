@@ -18,6 +18,7 @@ from control_plane.db.engine import engine_of
 from control_plane.db.group import GroupCommit
 from control_plane.db.models import Fact
 from control_plane.db.transactions import DatabaseUnavailable, Overtaken, in_one_commit, snapshot
+from provisioning.demo.processes import wait_until
 from shared.errors import Refused, Unavailable
 from tests.contracts.database.together import asking_together, await_waiting, together
 
@@ -140,6 +141,8 @@ def test_a_deadlock_is_ended_and_tried_again(database: sessionmaker[Session]) ->
         session.execute(text("SET LOCAL deadlock_timeout = '50ms'"))
         session.execute(text("UPDATE facts SET value = 'mine' WHERE name = 'n'"))
         wants_n.set()
+        # A deadlock is looked for once, that long after one began to wait: by then the other has to wait as well.
+        assert len(runs) > 1 or wait_until(lambda: is_held_up(database), 60) is not None
         session.execute(text("UPDATE facts SET value = 'mine' WHERE name = 'm'"))
 
     thread = threading.Thread(target=other)
@@ -151,6 +154,13 @@ def test_a_deadlock_is_ended_and_tried_again(database: sessionmaker[Session]) ->
     assert len(runs) >= 2  # more where a busy machine lets it be chosen again
     with database() as session:
         assert [session.get_one(Fact, name).value for name in "nm"] == ["mine", "mine"]
+
+
+def is_held_up(database: sessionmaker[Session]) -> bool:
+    """Say whether somebody waits for what somebody else has locked."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with database() as session:
+        return bool(session.scalar(text(waiting)))
 
 
 class Names:

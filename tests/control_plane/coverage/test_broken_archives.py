@@ -364,7 +364,8 @@ def test_a_run_that_takes_too_long_ends_as_partial(today: CoverageDay) -> None:
     assert (found.state, "was stopped before" in found.why) == (State.PARTIAL, True)
 
 
-def test_stopping_does_not_wait_for_a_silent_archive(today: CoverageDay) -> None:
+@pytest.mark.parametrize("begun_by", ["a person", "the scheduler"])
+def test_stopping_does_not_wait_for_a_silent_archive(today: CoverageDay, begun_by: str) -> None:
     asked, over = Flag(), Flag()
 
     def never(_: Dataset) -> Answers:
@@ -375,8 +376,11 @@ def test_stopping_does_not_wait_for_a_silent_archive(today: CoverageDay) -> None
     with archive(never) as port:
         archives = today.ask(port, patience=Patience(answer_s=3600))
         runs = today.runs(break_off=archives.close)
-        runs.start(today.day)
-        assert asked.wait(20)
+        if begun_by == "a person":
+            runs.start(today.day)
+        else:
+            Thread(target=runs.run, args=(today.day,)).start()
+        assert asked.wait(60)
         with pytest.raises(ComparisonRunning):
             runs.start(today.day)
         with pytest.raises(ComparisonRunning):

@@ -183,7 +183,7 @@ def test_the_worker_digests_what_waits_and_stops(custody: Custody) -> None:
     worker = FrameWorker(custody.digester(Telling()))
 
     worker.start()
-    assert done.wait(20)
+    assert done.wait(60)
     worker.stop()
 
     assert [state for state, _, _ in rows(custody)] == [DIGESTED]

@@ -13,6 +13,7 @@ from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, command_topic, lay
 from tests.control_plane.fleet.conftest import StartBroker
 from tests.control_plane.fleet.host_client import WAIT_S, HostClient, tls
 from tests.control_plane.fleet.pki import Identity, TestCa
+from tests.control_plane.fleet.processes import eventually
 
 # MQTT 3.1.1 section 3.1: CONNECT of client "x" with a clean session, and the CONNACK that accepts it.
 CONNECT = bytes.fromhex("100d 0004 4d515454 04 02 003c 0001 78")
@@ -174,8 +175,8 @@ def test_without_names_as_client_ids_a_session_would_be_taken_over(
         HostClient(broker.port, ca.pem, intruder, client_id=victim.name),
     ):
         assert first.lost.get(timeout=WAIT_S)
-    said = [getattr(record, "line", "") for record in caplog.records]
-    assert any(f"Client {victim.name} already connected, closing old connection" in line for line in said)
+    why = f"Client {victim.name} already connected, closing old connection"
+    assert eventually(lambda: any(why in getattr(record, "line", "") for record in caplog.records))
 
 
 @pytest.mark.parametrize("layer", ["organisation", "site-north", "modality-ct"])

@@ -6,12 +6,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from control_plane.fleet.broker import BrokerTooOld, BrokerUnavailable, ManagedBroker
-from control_plane.fleet.broker_config import DATABASE_FILE, STATE_FOLDER
+from control_plane.fleet.broker_config import DATABASE_FILE, REVOKED_FILE, STATE_FOLDER
 from tests.control_plane.fleet.conftest import StartBroker
 from tests.control_plane.fleet.host_client import HostClient
 from tests.control_plane.fleet.pki import TestCa
@@ -106,6 +107,50 @@ def test_a_killed_control_plane_leaves_no_broker_behind(tmp_path: Path, mosquitt
         parent.kill()
 
     assert eventually(lambda: processes_of(folder) == [])
+
+
+# ---- the rules
+
+SLOW = f"""#!/bin/sh
+if [ "$1" = -h ]; then echo mosquitto version 2.0.18; exit 3; fi
+asked=
+trap 'asked=yes' HUP
+echo mosquitto version 2.0.18 running >&2
+while :; do
+    if [ -z "$asked" ]; then sleep 0.02; continue; fi
+    asked=
+    sleep 0.3
+    cat {REVOKED_FILE} >> {STATE_FOLDER}/read
+    sleep 0.4
+    echo Reloading config. >&2
+done
+"""
+
+
+def test_what_a_slow_broker_says_of_an_earlier_list_is_not_taken_for_an_answer_to_the_next(
+    tmp_path: Path, mosquitto: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a host would count as kept out while the broker goes by a list that does not have it."""
+    monkeypatch.setattr("control_plane.fleet.broker._STOP_S", 60.0)
+    monkeypatch.setattr("control_plane.fleet.broker._ASK_AGAIN_S", 0.5)
+    read = tmp_path / "broker" / STATE_FOLDER / "read"
+    # Where the account that a broker runs as finds it.
+    with TemporaryDirectory(prefix="slow-") as folder:
+        Path(folder).chmod(0o755)
+        program = Path(folder) / "mosquitto"
+        program.write_text(SLOW)
+        program.chmod(0o755)
+        broker = ManagedBroker(tmp_path / "broker", program, 0, b"", b"", b"")
+        broker.start()
+        try:
+            broker.tell_revoked(b"first\n", "")
+            # It was slow, so it was asked once more: that it has read, and says so only now.
+            assert eventually(lambda: read.read_text().count("first") > 1)
+            broker.tell_revoked(b"second\n", "")
+
+            assert "second" in read.read_text()
+        finally:
+            broker.stop()
 
 
 # ---- what does not start

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from sqlalchemy import update
 
 from control_plane.app import ControlPlane
 from control_plane.db.models import Host
-from control_plane.enrolment.revocation import SESSION_ENDED, RevokedHosts
+from control_plane.enrolment.revocation import SESSION_ENDED, Revocation, RevokedHosts
 from control_plane.first_start import first_start
 from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker
 from control_plane.fleet.broker_config import ACCESS_FILE, REVOKED_FILE, access_rules
@@ -32,7 +32,7 @@ from edge_agent.enrol.enroller import enrol
 from edge_agent.https import verified_context
 from shared.clock import SystemClock
 from shared.identity import HostId
-from shared.policy.bundle import state_topic
+from shared.policy.bundle import HEAD_TOPIC, state_topic
 from tests.control_plane.fleet.host_client import WAIT_S, HostClient
 from tests.control_plane.fleet.pki import Identity
 from tests.control_plane.fleet.processes import eventually, processes_of
@@ -40,7 +40,6 @@ from tests.control_plane.http.conftest import Answer, Open
 from tests.control_plane.http.test_doors import issue_code
 
 _PROMISED_S = 60.0
-_NOTHING_S = 2.0  # longer than a client waits before it connects again
 CONNECT = bytes.fromhex("100d 0004 4d515454 04 02 003c 0001 78")
 CONNACK = bytes.fromhex("20020000")
 
@@ -137,7 +136,8 @@ def test_session_after_revocation_ends_at_the_broker_within_60_s_and_for_good(
 
         assert (answer.status, json.loads(answer.body)["session"]) == (201, SESSION_ENDED)
         assert took_s < _PROMISED_S
-        assert not eventually(lambda: not session.connected.empty(), _NOTHING_S)
+        assert eventually(lambda: session.lost.qsize() > 1), "it came again, and was turned away"
+        assert session.connected.empty()
         assert staying.paho.is_connected()
         assert staying.lost.empty()
 
@@ -164,10 +164,11 @@ def test_a_list_that_is_read_again_leaves_an_open_session_open_with_nothing_to_h
         before = session.next()
         broker.tell_revoked(revoked.revocation_list(), access_rules([*revoked.hosts(), host.host_id]))
         session.publish(topic, b"after")
+        session.subscribe(HEAD_TOPIC)  # what the broker had for it would have come before this is answered
 
         assert before == (topic, b"before")
         assert session.paho.is_connected()
-        assert not eventually(lambda: not session.received.empty(), _NOTHING_S)
+        assert session.received.empty()
     broker.tell_revoked(revoked.revocation_list(), access_rules(revoked.hosts()))
 
 
@@ -224,7 +225,9 @@ def test_two_revocations_at_once_do_not_undo_each_other(
     held_together: bool,
 ) -> None:
     """The control is the same without the lock: the list that was made first is then the one that stays."""
-    push, revocation = door.centre._push, door.centre._revocation
+    push = door.centre._push
+    # Not the centre's own, whose job may be about to tell the broker once more of the one that is held up.
+    revocation = Revocation(door.centre._database, door.centre._journal, push.end_session)
     lock = AskedFor(push._telling if held_together else nullcontext())
     monkeypatch.setattr(push, "_telling", lock)
     made, go_on = held_up(monkeypatch, broker, "tell_revoked")
@@ -257,7 +260,8 @@ def test_two_tellings_at_once_are_both_written(
     """The control is the same without the lock: one finds its draft taken by the other."""
     lock = AskedFor(broker._files if held_together else nullcontext())
     monkeypatch.setattr(broker, "_files", lock)
-    drafted, go_on = held_up(monkeypatch, Path, "replace")
+    # The centre's own jobs replace files too.
+    drafted, go_on = held_up(monkeypatch, Path, "replace", lambda draft, _: draft.parent == broker._folder)
     told = (revoked.revocation_list(), access_rules(revoked.hosts()))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(broker.tell_revoked, *told)
@@ -309,7 +313,9 @@ def test_session_after_revocation_ends_too_where_a_row_was_edited_and_the_log_pu
     revoke(door, host.host_id)
     with door.centre._database.begin() as session:
         session.execute(update(Host).where(Host.host_id == str(host.host_id)).values(standing="active"))
-    broker.tell_revoked(revoked.revocation_list(), access_rules(revoked.hosts()))
+    # In turn with the centre's own job, which may be about to tell once more that the host was revoked.
+    with door.centre._push._telling:
+        broker.tell_revoked(revoked.revocation_list(), access_rules(revoked.hosts()))
     revived = (host.asks(), eventually(lambda: lets_in(broker, host.context)))
     with host.mqtt() as session_there:
         door.centre._standings.rebuild()
@@ -359,12 +365,14 @@ class AskedFor:
         self._lock.__exit__(None, None, None)
 
 
-def held_up(monkeypatch: pytest.MonkeyPatch, of: object, name: str) -> tuple[Event, Event]:
-    """Return what is set when `name` is first called, and what lets that call go on; others are not held up."""
+def held_up(
+    monkeypatch: pytest.MonkeyPatch, of: object, name: str, meant: Callable[..., bool] = lambda *_: True
+) -> tuple[Event, Event]:
+    """Return what is set when `name` is first called as `meant`, and what lets it go on; others are not held up."""
     began, go_on, is_first, call = Event(), Event(), iter([True]), getattr(of, name)
 
     def held(*arguments: object) -> object:
-        if next(is_first, False):
+        if meant(*arguments) and next(is_first, False):
             began.set()
             assert go_on.wait(WAIT_S)
         return call(*arguments)

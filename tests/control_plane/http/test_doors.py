@@ -87,7 +87,7 @@ def test_whoever_enrols_at_the_hosts_door_is_told_so_and_the_code_stays_good(doo
 
 @pytest.mark.parametrize("which, asks", [("hosts_url", True), ("enrol_url", False)])
 def test_the_hosts_door_alone_asks_for_a_certificate(door: Open, which: str, asks: bool) -> None:
-    to = unverified_door("127.0.0.1", urlsplit(str(door.addresses[which])).port or 0, 2)
+    to = unverified_door("127.0.0.1", urlsplit(str(door.addresses[which])).port or 0)
 
     assert to.asks_for_a_certificate() == asks
 

@@ -59,7 +59,8 @@ def test_everything_arrives_in_order_over_one_association(routes: RouteBench, pa
     again = routes.work(to)
     assert again is None
     assert pacs.stored == [one.arrived for one in sent]
-    assert (pacs.associations, pacs.aborts) == (1, 0)
+    pacs.wait_for(lambda: pacs.releases)
+    assert (pacs.associations, pacs.releases, pacs.aborts) == (1, 1, 0)
     assert routes.states() == ["delivered"] * 13
 
 
@@ -438,8 +439,7 @@ def test_an_archive_with_a_wrong_certificate_is_sent_nothing(routes: RouteBench,
         routes.store()
 
         routes.work(to)
-        assert pacs.associations == 0
-    assert pacs.stored == []
+    assert (pacs.associations, pacs.stored) == (0, [])
     assert routes.records(Event.OBJECT_OPENED) == []
     (failed,) = routes.records(Event.ROUTE_FAILED)
     assert failed.outcome is Outcome.SERIOUS_FAILURE
@@ -465,7 +465,7 @@ def test_an_archive_that_does_not_trust_us_says_so(routes: RouteBench, tmp_path:
         routes.store()
 
         routes.work(to)
-        thread.join(20)
+        thread.join(60)
     assert refused
     assert routes.states() == ["waiting"]
     assert len(routes.records(Event.ROUTE_FAILED)) == 1

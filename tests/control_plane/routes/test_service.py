@@ -35,10 +35,11 @@ def pacs() -> Iterator[Archive]:
 
 @pytest.fixture
 def running(routes: RouteBench) -> Iterator[RouteService]:
-    routes.publisher.subscribe(lambda _head, _layers: routes.service.policy_published())
-    routes.service.start()
-    yield routes.service
-    routes.service.stop()
+    service = routes.service
+    routes.publisher.subscribe(lambda _head, _layers: service.policy_published())
+    service.start()
+    yield service
+    service.stop()
 
 
 def test_what_is_stored_is_sent_without_anybody_asking(
@@ -181,7 +182,7 @@ def test_a_bug_in_one_attempt_does_not_lose_its_image(routes: RouteBench, pacs: 
 
 
 def test_a_peer_that_somebody_wrote_into_the_database_is_not_sent_to(
-    routes: RouteBench, running: RouteService, pacs: Archive
+    routes: RouteBench, pacs: Archive, caplog: pytest.LogCaptureFixture
 ) -> None:
     with archive() as thief:
         routes.publish(route(pacs))
@@ -192,6 +193,9 @@ def test_a_peer_that_somebody_wrote_into_the_database_is_not_sent_to(
         routes.restart()
         routes.store()
 
+        routes.service.start()
+        assert eventually(lambda: "routes.look-failed" in caplog.messages)
+        routes.service.stop()
         with pytest.raises(Refused):
             routes.service.route("pacs")
         (shown,) = routes.overview.status()

@@ -66,9 +66,20 @@ class Browser:
         """Send keys to whatever has the focus."""
         ActionChains(self._driver).send_keys(*keys).perform()
 
-    def run(self, script: str) -> None:
-        """Run what no page of ours holds, past its security policy."""
-        self._driver.execute_script(script)
+    def run(self, script: str) -> object:
+        """Run what no page of ours holds, past its security policy, and return what it returns."""
+        answer: object = self._driver.execute_script(script)
+        return answer
+
+    def comes_to_complain(self, *of: str) -> None:
+        """Return once the console has said all of this."""
+        said: list[str] = []
+
+        def has_said() -> bool:
+            said.extend(self.complaints())
+            return all(any(words in one for one in said) for words in of)
+
+        self._until(has_said, f"complaints of {of}")
 
     def complaints(self) -> list[str]:
         """Return what the console says since it was asked last, but for refusals, which are answers."""
