@@ -1,10 +1,13 @@
 """What every test in this process would otherwise do anew."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 from werkzeug.routing import Rule
+
+from control_plane import __main__ as program
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,4 +28,12 @@ def addresses_are_compiled_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Rule, "_compile_builder", once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def options_are_put_together_once() -> Iterator[None]:
+    """Keep what reads the options of a command: putting a thousand of them together takes longer than most commands."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(program, "command_line", cache(program.command_line))
         yield
