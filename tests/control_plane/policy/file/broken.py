@@ -59,6 +59,7 @@ class Broken:
     def line(self) -> int:
         """Where it stands: its own line, that of its key where it is new, and of what it is missing from."""
         node = yaml.compose(self.text, Loader=yaml.CSafeLoader)
+        assert node is not None
         for part in self.path[:-1] if self.kind in ("missing", "unknown") else self.path:
             node = _within(node, part)
         return _key_line(node, str(self.path[-1])) if self.kind == "unknown" else line_of(node)
