@@ -45,8 +45,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture
-def desk(bench: Bench) -> CertifyingDesk:
-    return CertifyingDesk(bench)
+def desk(tmp_path: Path) -> CertifyingDesk:
+    return CertifyingDesk(Bench(tmp_path / "centre"))
 
 
 @pytest.fixture(scope="module")
