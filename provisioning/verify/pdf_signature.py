@@ -77,7 +77,7 @@ def _is_whole(pdf: bytes, one: Any, status: "PdfSignatureStatus") -> bool:
 def _take_as_read(value: Any) -> None:
     """Have asn1crypto take nothing in `value` for changed since it was read.
 
-    It takes for changed what holds a field that was left at its default, as timestamps of many authorities do. Each level
+    It takes for changed what holds a field that was left at its default, as many authorities' timestamps do. Each level
     of that it writes several times, and so all below it: a timestamp took half a minute.
     """
     from asn1crypto.core import Choice, Sequence, SequenceOf

@@ -357,8 +357,11 @@ def test_without_its_timestamp_no_pdf_goes_out(
 ) -> None:
     status, body = answer
     desk, ticket = certified_under(bench, stamping)
-    # None: a genuine timestamp, of something else.
-    stamping.answer = status, stamping.stamp(stamping.asked[0]) if body is None else body
+    if body is None:  # a genuine timestamp, of something else
+        other, of_something_else = certified_under(bench, stamping)
+        other.certified(of_something_else)
+        body = stamping.stamp(stamping.asked[-1])
+    stamping.answer = status, body
     with pytest.raises(TimeAuthorityUnavailable):
         desk.certified(ticket)
     stamping.answer = None
