@@ -14,7 +14,7 @@ settings.register_profile("leadglass", max_examples=60, deadline=None, suppress_
 settings.load_profile("leadglass")
 
 # A fifth of the processor's time went into looking through modules and collected tests for garbage, again and again.
-gc.set_threshold(50_000, 20, 20)
+gc.set_threshold(20_000, 10, 5)
 
 # An environment that is active comes first there, and pynetdicom has put programs named like DCMTK's into it.
 _OURS = str(Path(sys.executable).parent)
