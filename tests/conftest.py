@@ -1,5 +1,6 @@
 """What holds for every test: at the end it is said what could not run on this machine, and why."""
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -12,9 +13,17 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("leadglass", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("leadglass")
 
+# A fifth of the processor's time went into looking through modules and collected tests for garbage, again and again.
+gc.set_threshold(20_000, 10, 5)
+
 # An environment that is active comes first there, and pynetdicom has put programs named like DCMTK's into it.
 _OURS = str(Path(sys.executable).parent)
 os.environ["PATH"] = os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if each != _OURS)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is there now stays
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

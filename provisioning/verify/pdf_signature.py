@@ -68,9 +68,26 @@ def _is_whole(pdf: bytes, one: Any, status: "PdfSignatureStatus") -> bool:
         return False
     # What stands in the gap between the signed bytes is the signature in one spelling, and zeros.
     signed = ContentInfo.load(bytes(one.pkcs7_content))
+    _take_as_read(signed)
     spelt = signed.dump(force=True).hex().upper().encode()
     is_whole = status.intact and status.valid and found[0] == spelt.ljust(len(found[0]), b"0")
     return bool(is_whole and _is_plain(signed["content"]))
+
+
+def _take_as_read(value: Any) -> None:
+    """Have asn1crypto take nothing in `value` for changed since it was read.
+
+    It takes for changed what holds a field that was left at its default, as many authorities' timestamps do. Each level
+    of that it writes several times, and so all below it: a timestamp took half a minute.
+    """
+    from asn1crypto.core import Choice, Sequence, SequenceOf
+
+    if isinstance(value, Choice):
+        _take_as_read(value.chosen)
+    elif isinstance(value, Sequence | SequenceOf):
+        for place in range(len(value)):
+            _take_as_read(value[place])
+        value._mutated = False
 
 
 def _is_plain(signed: Any) -> bool:

@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import close_database, open_database, sqlite_url
+from control_plane.db.engine import close_database, leave_nothing_behind, open_database, sqlite_url
 from control_plane.first_start import HandedOver, first_start
 from control_plane.settings import Folders
 from shared.clock import SystemClock
@@ -30,30 +29,34 @@ def begun(folder: Path, person: str = "ada", at: datetime | None = None) -> tupl
     return Folders(folder / "data"), _in(folder, person)
 
 
+def close_whole(database: sessionmaker[Session]) -> None:
+    """Close a database whose file can then be copied."""
+    leave_nothing_behind(database)
+    close_database(database)
+
+
+def folder_of_process() -> Path:
+    """Return a new folder that is there until this process ends."""
+    folder = Path(mkdtemp(prefix="leadglass-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @cache
 def _empty_database() -> Path:
-    path = _folder() / "empty.sqlite"
-    database = open_database(sqlite_url(path))
-    with database() as session:
-        session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    close_database(database)
+    path = folder_of_process() / "empty.sqlite"
+    close_whole(open_database(sqlite_url(path)))
     return path
 
 
 @cache
 def _template(person: str, at: datetime | None) -> Path:
-    folder = _folder()
+    folder = folder_of_process()
     made = first_start(
         Folders(folder / "data"), folder / "handover", person,
         host="127.0.0.1", people_url="http://127.0.0.1:1", clock=SystemClock() if at is None else FakeClock(at),
     )  # fmt: skip
     assert made == _in(folder, person)
-    return folder
-
-
-def _folder() -> Path:
-    folder = Path(mkdtemp(prefix="leadglass-test-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 

@@ -1,8 +1,10 @@
 """A small real centre for policy tests: database, keys, publisher, and one administrator with a credential."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,17 +23,18 @@ from shared.audit.events import Event, Happening
 from shared.clock import SystemClock
 from shared.policy.document import ORGANISATION, KeyPurpose, Modality, PolicyDocument
 from shared.policy.grading import Grading
-from tests.control_plane.begun import database_at
+from tests.control_plane.begun import close_whole, database_at, folder_of_process
 
 PERSON = "Ada"
+ROOT = RootKey(bytes(32))
 POLICY = AuthoredPolicy(ORGANISATION, (Modality("CT1", "CT, room 1.14"),), Grading("restricted"), 5, 30)
 
 
 class SetClock:
     """Stands still. Begins at the machine's own time, because python-tuf's client asks the machine."""
 
-    def __init__(self) -> None:
-        self.instant = SystemClock().now()
+    def __init__(self, instant: datetime | None = None) -> None:
+        self.instant = instant or SystemClock().now()
 
     def now(self) -> datetime:
         return self.instant
@@ -91,7 +94,7 @@ class Centre:
 
 
 def new_keys(database: sessionmaker[Session], clock: SetClock) -> KeyStore:
-    keys = KeyStore(database, RootKey(bytes(32)), clock)
+    keys = KeyStore(database, ROOT, clock)
     for name in (POLICY_ONLINE, RECEIPTS):
         keys.create_p256(name)
     keys.create_sealing_key(KeyPurpose.DATA, "restricted")
@@ -112,7 +115,10 @@ def credential_for(keys: KeyStore) -> Credential:
 
 
 def new_centre(folder: Path, url: str = "") -> Centre:
-    """Return a centre that is established and has published nothing; `url` is that of a database elsewhere."""
+    """Return a centre that is established and has published nothing; `url` is that of a database elsewhere.
+
+    It has nothing in common with another one.
+    """
     database = open_database(url) if url else database_at(folder / "centre.sqlite")
     clock = SetClock()
     keys, journal = new_keys(database, clock), MemoryJournal()
@@ -122,3 +128,21 @@ def new_centre(folder: Path, url: str = "") -> Centre:
     root, targets = make_root_and_targets([credential.signer], online, clock)
     publisher.establish(root, targets, PERSON)
     return Centre(database, keys, clock, credential, publisher, journal)
+
+
+def copied_centre(folder: Path) -> Centre:
+    """Return the same as `new_centre`, but with the keys and the credential of every other copy in this process."""
+    made, file = _made_once()
+    shutil.copyfile(file, folder / file.name)
+    database, clock = database_at(folder / file.name), SetClock(made.clock.instant)
+    keys, journal = KeyStore(database, ROOT, clock), MemoryJournal()
+    publisher = PolicyPublisher(database, keys, journal, clock)
+    return Centre(database, keys, clock, made.credential, publisher, journal)
+
+
+@cache
+def _made_once() -> tuple[Centre, Path]:
+    folder = folder_of_process()
+    made = new_centre(folder)
+    close_whole(made.database)
+    return made, folder / "centre.sqlite"

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.control_plane.policy.centre import Centre, new_centre
+from tests.control_plane.policy.centre import Centre, copied_centre
 from tests.control_plane.policy.client import Host
 
 
 @pytest.fixture
 def centre(tmp_path: Path) -> Centre:
-    return new_centre(tmp_path)
+    return copied_centre(tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from sqlalchemy import create_engine, delete, text
 from sqlalchemy.orm import sessionmaker
 from tuf.api.metadata import Root, TargetFile, Targets
 
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import PolicyMetadata
 from control_plane.keys.store import POLICY_ONLINE
 from control_plane.policy.authoring import make_root_and_targets
@@ -68,6 +67,7 @@ from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument
 from shared.sealing.hpke import SealingPrivateKey
 from shared.signing import EvidencePublicKey
+from tests.control_plane.begun import database_at
 from tests.control_plane.policy.centre import PERSON, POLICY, Centre, MemoryJournal, new_centre, new_keys
 
 
@@ -670,7 +670,7 @@ def test_refuses_a_layer_that_another_one_stands_in_front_of(centre: Centre) -> 
 
 
 def unestablished(centre: Centre, folder: Path) -> tuple[PolicyPublisher, ec.EllipticCurvePublicKey]:
-    database = open_database(sqlite_url(folder / "other.sqlite"))
+    database = database_at(folder / "other.sqlite")
     keys = new_keys(database, centre.clock)
     return PolicyPublisher(database, keys, MemoryJournal(), centre.clock), keys.p256(POLICY_ONLINE).public_key()
 

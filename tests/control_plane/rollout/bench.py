@@ -31,7 +31,7 @@ from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, Modality, PolicyDocument
 from shared.policy.rollout import EVERYBODY, Rings
 from shared.signing import SoftwareSigner
-from tests.control_plane.policy.centre import PERSON, POLICY, Centre, new_centre
+from tests.control_plane.policy.centre import PERSON, POLICY, Centre, copied_centre
 
 SOAK_S, QUIET_S = 1800, 120
 MORE = replace(POLICY, modalities=(*POLICY.modalities, Modality("MR1", "MR, room 2.01")))
@@ -190,7 +190,7 @@ def rollouts_of(centre: Centre) -> Rollouts:
 
 def new_bench(folder: Path, assets: int = 4, prepare: Callable[[Centre], None] = lambda _centre: None) -> Bench:
     """Return a centre with these many hosts, each of which has version 1 in force and has said so."""
-    centre = new_centre(folder)
+    centre = copied_centre(folder)
     prepare(centre)
     bench = Bench(centre, rollouts_of(centre), folder / "hosts")
     bench.add(*(f"CT {number}" for number in range(1, assets + 1)))

@@ -45,8 +45,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture
-def desk(bench: Bench) -> CertifyingDesk:
-    return CertifyingDesk(bench)
+def desk(tmp_path: Path) -> CertifyingDesk:
+    return CertifyingDesk(Bench(tmp_path / "centre"))
 
 
 @pytest.fixture(scope="module")
@@ -357,8 +357,11 @@ def test_without_its_timestamp_no_pdf_goes_out(
 ) -> None:
     status, body = answer
     desk, ticket = certified_under(bench, stamping)
-    # None: a genuine timestamp, of something else.
-    stamping.answer = status, stamping.stamp(stamping.asked[0]) if body is None else body
+    if body is None:  # a genuine timestamp, of something else
+        other, of_something_else = certified_under(bench, stamping)
+        other.certified(of_something_else)
+        body = stamping.stamp(stamping.asked[-1])
+    stamping.answer = status, body
     with pytest.raises(TimeAuthorityUnavailable):
         desk.certified(ticket)
     stamping.answer = None

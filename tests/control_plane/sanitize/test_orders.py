@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,14 +52,9 @@ from tests.shared.sanitization.tickets import ADA, BEA, CAI, PEOPLE, POLICY, STR
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("centre"))
-
-
 @pytest.fixture
-def desk(bench: Bench) -> Desk:
-    return Desk(bench)
+def desk(tmp_path: Path) -> Desk:
+    return Desk(Bench(tmp_path / "centre"))
 
 
 def test_from_the_order_to_what_the_evidence_comes_to(desk: Desk) -> None:

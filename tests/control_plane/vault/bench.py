@@ -1,6 +1,5 @@
 """A centre in a folder with real services and keys, and hosts that seal and sign as real ones do."""
 
-import atexit
 import io
 import secrets
 import shutil
@@ -8,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -52,6 +50,7 @@ from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord, record_digest
 from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from shared.signing import EvidenceSigner, SoftwareSigner
+from tests.control_plane.begun import close_whole, database_at, folder_of_process
 from tests.fakes.clock import FakeClock
 
 GRADE = "restricted"
@@ -75,14 +74,10 @@ NOTHING_READ = IndexEntry(False, *[""] * 9)
 @lru_cache(maxsize=1)
 def _template() -> Path:
     """Return a database with the centre's keys and certificates, made once for all tests of a process."""
-    folder = mkdtemp(prefix="leadglass-test-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / "template.sqlite"
-    database = open_database(sqlite_url(path))
+    path = folder_of_process() / "template.sqlite"
+    database = database_at(path)
     _fill(database)
-    with database() as session:
-        session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    engine_of(database).dispose()
+    close_whole(database)
     return path
 
 
