@@ -38,6 +38,7 @@ class Server:
         return self.folder / "data"
 
     def start(self, *settings: str) -> None:
+        # Autovacuum would go round all databases of the tests, none of which is about what it does.
         options = (
             "listen_addresses=", f"unix_socket_directories={self.folder}", "autovacuum=off", *self._settings, *settings,
         )  # fmt: skip

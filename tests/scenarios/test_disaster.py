@@ -16,6 +16,7 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
 from provisioning.demo.processes import Children, Ran, run, wait_until
 from shared.enrolment.code import EnrolmentCode
+from tests.control_plane.begun import begun
 from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import running, send
@@ -63,9 +64,11 @@ class Site:
         return ("--data", str(self.folder / self.data))
 
     def init(self) -> None:
-        where = ("--database", self.database) if self.database else ()
+        if not self.database:
+            begun(self.folder, "ada")
+            return
         handover = ("--handover", str(self.folder / "handover"), "--person", "ada")
-        run("leadglass-server", "init", *self.here(), *where, *handover).succeeded()
+        run("leadglass-server", "init", *self.here(), "--database", self.database, *handover).succeeded()
 
     @contextmanager
     def centre(self) -> Iterator[None]:
