@@ -224,3 +224,18 @@ def test_asking_the_agent_for_help_loads_nothing_heavy() -> None:
 
     assert "usage: leadglass-agent" in shown.stdout, shown.stderr
     assert shown.stderr.split() == ["0"], "loaded only to print the help: " + shown.stderr
+
+
+ASKING = """
+import sys
+from control_plane.__main__ import main
+for command in ("hosts list", "code --asset CT", "status", "find", "devices", "commands"):
+    assert main([*command.split(), "--as", "/nowhere/credential.json"])
+print(*(name for name in ("alembic", "flask", "sqlalchemy") if name in sys.modules))
+"""
+
+
+def test_a_command_that_asks_a_centre_loads_no_part_of_one() -> None:
+    asked = subprocess.run([sys.executable, "-c", ASKING], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (asked.returncode, asked.stdout.split()) == (0, []), asked.stderr

@@ -5,6 +5,7 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from control_plane import first_start
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.cli.running import folders_of
-from control_plane.db.engine import open_database
+from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
 from control_plane.durable import write_new
 from control_plane.enrolment import authority, profiles, rotation
@@ -42,7 +43,8 @@ class NotConfirmed(Refused):
 
 
 def show(options: Namespace) -> int:
-    ca = _Opened(options).ca
+    with _Opened(options) as opened:
+        ca = opened.ca
     if options.pem:
         print(ca.trust.pem().decode(), end="")
     elif options.json:
@@ -56,7 +58,8 @@ def request(options: Namespace) -> int:
     for host in options.host:
         verify_host_name(host)
     _refuse_to_overwrite(options.out)
-    made = _Opened(options).changes(options.credential).request(options.host)
+    with _Opened(options) as opened:
+        made = opened.changes(options.credential).request(options.host)
     write_new(options.out, made.pem())
     if options.json:
         print(json.dumps({"request": str(options.out), "names": list(made.names)}))
@@ -82,11 +85,9 @@ def sign(options: Namespace) -> int:
 
 
 def install(options: Namespace) -> int:
-    installed = (
-        _Opened(options)
-        .changes(options.credential)
-        .install(options.file.read_bytes(), first_start.host_of(folders_of(options)))
-    )
+    with _Opened(options) as opened:
+        changes = opened.changes(options.credential)
+        installed = changes.install(options.file.read_bytes(), first_start.host_of(folders_of(options)))
     digest = authority.fingerprint(installed.certificate).hex()
     if options.json:
         print(json.dumps({"kind": installed.kind.value, "sha256": digest}))
@@ -148,6 +149,12 @@ class _Opened:
         self._database = open_database(url_of(folders))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), self._clock)
         self.ca = authority.load(self._database, self._keys, self._clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        close_database(self._database)
 
     def changes(self, credential: Path) -> AuthorityChanges:
         """Raises NotSignedIn, NotPermitted."""

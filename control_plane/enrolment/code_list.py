@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from control_plane.enrolment.codes import asset_key
+from control_plane.enrolment.assets import asset_key
 from shared.errors import Malformed
 from shared.policy.layer import named_parts
 

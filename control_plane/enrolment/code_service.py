@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import EnrolmentCodeRow, Host
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment import tombstones
+from control_plane.enrolment.assets import asset_key
 from control_plane.enrolment.codes import (
     LONGEST_LIFE,
     IssuedCode,
-    asset_key,
     code_id,
     parts_text,
     readable_parts,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import EnrolmentCodeRow
+from control_plane.enrolment.assets import asset_key
 from shared import canonical
 from shared.enrolment.code import EnrolmentCode, secret_digest
 from shared.errors import Malformed, Refused
@@ -63,11 +64,6 @@ class UsedCode:
 def code_id(secret_sha256: bytes) -> str:
     """Return what people call a code: a piece of the digest, which is no secret."""
     return secret_sha256.hex()[:_ID_CHARS]
-
-
-def asset_key(asset: str) -> str:
-    """Return what two spellings of one asset have in common: neither case nor white space makes another one."""
-    return " ".join(asset.split()).casefold()
 
 
 def unusable(row: EnrolmentCodeRow, now: datetime) -> str:

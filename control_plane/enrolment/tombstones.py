@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import Host
-from control_plane.enrolment.codes import asset_key
+from control_plane.enrolment.assets import asset_key
 from control_plane.people.two_persons import Journal, Request
 from shared import canonical
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject

@@ -1,8 +1,6 @@
 """The whole way with a broker that others run: enrol, provision, connect, revoke, each as the guide writes it."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from provisioning.broker import nats
 from shared.clock import SystemClock
 from tests.contracts.brokers import nats_server
 from tests.contracts.processes import Process
+from tests.control_plane.cli.running import run
 from tests.control_plane.fleet.host_client import WAIT_S
 from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.fleet.processes import eventually
@@ -56,9 +55,8 @@ def door(tmp_path: Path, port: int, broker_ca: TestCa) -> Iterator[Open]:
 
 def ask(door: Open, *arguments: str) -> tuple[int, str]:
     person = ["--as", str(door.handed_over.credential), "--url", str(door.addresses["people_url"])]
-    command = [sys.executable, "-m", "control_plane", *arguments, *person]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
-    return done.returncode, done.stdout
+    code, said, _ = run(*arguments, *person)
+    return code, said
 
 
 def state(door: Open) -> str:

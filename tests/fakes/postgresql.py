@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import make_url
 
 _USERS = ("postgres", "nobody")
 _WAIT_S = "300"
@@ -37,7 +38,10 @@ class Server:
         return self.folder / "data"
 
     def start(self, *settings: str) -> None:
-        options = ("listen_addresses=", f"unix_socket_directories={self.folder}", *self._settings, *settings)
+        # Autovacuum would go round all databases of the tests, none of which is about what it does.
+        options = (
+            "listen_addresses=", f"unix_socket_directories={self.folder}", "autovacuum=off", *self._settings, *settings,
+        )  # fmt: skip
         given = " ".join(f"-c '{option}'" for option in options)
         self._run("pg_ctl", "start", "--pgdata", str(self._data), "--wait", "--timeout", _WAIT_S,
                   "--log", str(self.folder / "log"), "--options", given)  # fmt: skip
@@ -54,6 +58,14 @@ class Server:
         name = f"test_{uuid4().hex}"
         self.sql(f"CREATE DATABASE {name} {options}")
         return self.url(name)
+
+    def copy(self, url: str) -> str:
+        """Return the URL of a database that is as the one at `url`, which nobody may have open."""
+        return self.new_database(f"TEMPLATE {make_url(url).database}")
+
+    def drop(self, url: str) -> None:
+        """Take a database away, and from whoever has it open."""
+        self.sql(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
     def sql(self, statement: str) -> None:
         with psycopg.connect(f"user=leadglass dbname=postgres host={self.folder}", autocommit=True) as connection:
@@ -76,7 +88,7 @@ def server(*settings: str) -> Iterator[Server]:
     if programs is None:
         pytest.skip("postgresql is not installed")
     # A path that is short enough for a socket, and that an unprivileged user can reach.
-    with tempfile.TemporaryDirectory(prefix="leadglass-pg-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="leadglass-pg-", ignore_cleanup_errors=True) as folder:
         running = Server(Path(folder), programs, settings=settings)
         try:
             yield running

@@ -16,6 +16,7 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
 from provisioning.demo.processes import Children, Ran, run, wait_until
 from shared.enrolment.code import EnrolmentCode
+from tests.control_plane.begun import begun
 from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import running, send
@@ -63,9 +64,11 @@ class Site:
         return ("--data", str(self.folder / self.data))
 
     def init(self) -> None:
-        where = ("--database", self.database) if self.database else ()
+        if not self.database:
+            begun(self.folder, "ada")
+            return
         handover = ("--handover", str(self.folder / "handover"), "--person", "ada")
-        run("leadglass-server", "init", *self.here(), *where, *handover).succeeded()
+        run("leadglass-server", "init", *self.here(), "--database", self.database, *handover).succeeded()
 
     @contextmanager
     def centre(self) -> Iterator[None]:
@@ -99,6 +102,9 @@ class Site:
 
     def objects(self) -> set[str]:
         return {one["object"] for one in self.person("find")["objects"]}
+
+    def holds(self, count: int) -> bool:
+        return desk.holds(self.folder / self.data, self.objects, count)
 
     def opened(self, object_id: str) -> bytes:
         out = self.folder / f"{object_id}.dataset"
@@ -160,10 +166,10 @@ def test_an_image_that_the_vault_lost_is_taken_in_when_it_is_sent_again(site: Si
         agent = agents.enter_context(running(site.enrol("CT 1"), MemoryLog()))
         assert wait_until(partial(_listens, agent), 120) is not None
         assert send(agent, FIRST) == 0
-        assert wait_until(lambda: bool(site.objects()), 120) is not None
+        assert site.holds(1)
         (lost,) = site.objects()
         (body,) = (site.folder / site.data).rglob(f"{lost}.body")
-        assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 120) is not None
+        assert desk.comes(lambda: not site.person("status")["hosts"][0]["waiting"])
         body.unlink()
         # What nobody knows yet: the host has a receipt.
         assert send(agent, FIRST) == 0
@@ -175,9 +181,9 @@ def test_an_image_that_the_vault_lost_is_taken_in_when_it_is_sent_again(site: Si
         )  # fmt: skip
 
         assert "the object store has no body" in refused.err
-        assert wait_until(lambda: any("the host knows: send it again" in gap for gap in site.gaps()), 120) is not None
+        assert desk.comes(lambda: any("the host knows: send it again" in gap for gap in site.gaps()))
         assert send(agent, FIRST) == 0
-        assert wait_until(lambda: len(site.objects()) == 2, 120) is not None
+        assert desk.comes(lambda: len(site.objects()) == 2)
         (again,) = site.objects() - {lost}
         assert site.opened(again) == FIRST.dataset
         assert not any("the vault lost" in gap for gap in site.gaps())
@@ -189,7 +195,7 @@ def test_the_vault_does_not_start_where_the_disk_of_its_images_is_not_mounted(si
         agent = agents.enter_context(running(site.enrol("CT 1"), MemoryLog()))
         assert wait_until(partial(_listens, agent), 120) is not None
         assert send(agent, FIRST) == 0
-        assert wait_until(lambda: bool(site.objects()), 120) is not None
+        assert site.holds(1)
     objects, disk = site.folder / site.data / "objects", site.folder / "disk"
     objects.rename(disk)
     objects.mkdir()
@@ -215,7 +221,7 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             for agent in (first, second):
                 assert wait_until(partial(_listens, agent), 120) is not None
             assert send(first, FIRST) == send(second, SECOND) == 0
-            assert wait_until(lambda: len(site.objects()) == 2, 120) is not None
+            assert site.holds(2)
             before = site.objects()
             assert site.datasets() == sorted_datasets(FIRST, SECOND)
 
@@ -224,9 +230,9 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert "objects  2" in said
             assert "read back" in said
             assert send(first, AFTERWARDS) == 0
-            assert wait_until(lambda: len(site.objects()) == 3, 120) is not None
+            assert site.holds(3)
             (lost,) = site.objects() - before
-            assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 120) is not None
+            assert desk.comes(lambda: not site.person("status")["hosts"][0]["waiting"])
             late = site.enrol("CT 3")
             third = agents.enter_context(running(late, MemoryLog()))
             assert wait_until(partial(_listens, third), 120) is not None
@@ -238,13 +244,13 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
         assert "status" in restored
         with site.centre():
             assert send(first, LAST) == 0
-            assert wait_until(lambda: len(site.objects()) == 4, 120) is not None
+            assert site.holds(4)
             assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST)
             assert before <= site.objects()
             # The host's own journal says what the lost machine had acknowledged, and it is named.
-            assert wait_until(lambda: any(lost in gap for gap in site.gaps()), 120) is not None
+            assert desk.comes(lambda: any(lost in gap for gap in site.gaps()))
             assert any("restored from backup" in gap for gap in site.gaps())
-            assert wait_until(lambda: not any("not heard since" in gap for gap in site.gaps()), 120) is not None
+            assert desk.comes(lambda: not any("not heard since" in gap for gap in site.gaps()))
             assert {host["doubt"] for host in site.person("status")["hosts"]} == {""}
             verdicts = site.person("audit", "verify")
             assert {host_of(one), host_of(other), "control-plane"} <= verdicts.keys()
@@ -255,22 +261,17 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert any(lost in gap for gap in site.gaps())
             # One that was enrolled after the backup says so itself, and the only administrator takes it back.
             shows = f"CT 3: a machine shows that it is {host_of(late)}"
-            assert wait_until(lambda: any(shows in gap for gap in site.gaps()), 120) is not None
+            assert desk.comes(lambda: any(shows in gap for gap in site.gaps()))
             site.person("host", "take-back", host_of(late), "--reason", "enrolled after the backup")
-            assert wait_until(lambda: len(site.objects()) == 5, 120) is not None
+            assert site.holds(5)
             assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST, THIRDS)
-            assert wait_until(
-                lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified", 120
-            )
+            assert desk.comes(lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified")
             # What the lost machine had answered for is not answered for any more: sent again, it is captured again.
             assert send(first, AFTERWARDS) == 0
-            assert wait_until(lambda: len(site.objects()) == 6, 120) is not None
+            assert site.holds(6)
             assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST, THIRDS, AFTERWARDS)
             site.on_the_machine("settle-restore", "--reason", "CT 1 sent it again from the console").succeeded()
 
             assert not any("restore" in gap or lost in gap for gap in site.gaps())
             site.publish()
-            assert (
-                wait_until(lambda: {host["policy_in_force"] for host in site.person("status")["hosts"]} == {2}, 120)
-                is not None
-            )
+            assert desk.comes(lambda: {host["policy_in_force"] for host in site.person("status")["hosts"]} == {2})

@@ -27,6 +27,7 @@ from tests.edge_agent.conftest import senders_close_their_sockets, tpm
 from tests.edge_agent.test_agent import running, send
 from tests.fakes.log import MemoryLog
 from tests.fakes.software_tpm import SoftwareTpm
+from tests.scenarios import desk
 from tests.scenarios.desk import ONE_CT, run
 
 __all__ = ["senders_close_their_sockets", "tpm"]
@@ -74,6 +75,9 @@ class Hospital:
 
     def objects(self) -> set[str]:
         return {one["object"] for one in self.person("find")["objects"]}
+
+    def holds(self, count: int) -> bool:
+        return desk.holds(self.folder / "data", self.objects, count)
 
     def opened(self, object_id: str) -> bytes:
         out = self.folder / f"{object_id}.dataset"
@@ -123,15 +127,15 @@ def test_what_a_dead_host_left_behind_opens_at_the_centre_byte_for_byte(hospital
             assert listening(replacement)
             assert send(replacement, ANOTHER) == 0
             # Nobody has said so yet: what was brought waits, and the new host's own image does not wait for it.
-            assert wait_until(lambda: len(hospital.objects()) == 1, 120) is not None
+            assert hospital.holds(1)
         (own,) = hospital.objects()
         assert hospital.opened(own) == ANOTHER.dataset
 
         (move,) = hospital.person("spool", "allow", *pair, "--reason", "its power supply burnt out")
         with running(new, MemoryLog()):
-            assert wait_until(lambda: len(hospital.objects()) == 1 + len(IMAGES), 120) is not None
-            assert wait_until(
-                lambda: hospital.person("audit", "verify").get(host_of(old), {"records": 0})["records"] > 5, 120
+            assert hospital.holds(1 + len(IMAGES))
+            assert desk.comes(
+                lambda: hospital.person("audit", "verify").get(host_of(old), {"records": 0})["records"] > 5
             )
 
         brought = hospital.objects() - {own}
@@ -156,7 +160,7 @@ def test_what_a_host_captured_opens_at_the_centre_though_its_keys_went_with_its_
         hospital.engineer("rescue", "--data", str(new.path), str(old.path)).succeeded()
         hospital.person("spool", "allow", "--from", source, "--to", host_of(new), "--reason", "its mainboard died")
         with running(new, MemoryLog()):
-            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 120) is not None
+            assert hospital.holds(len(IMAGES))
 
         assert {hospital.opened(one) for one in hospital.objects()} == {image.dataset for image in IMAGES}
         assert {verdict["state"] for verdict in hospital.person("audit", "verify").values()} == {"verified"}
@@ -171,7 +175,7 @@ def test_a_host_that_comes_back_from_the_dead_delivers_nothing_twice(hospital: H
         hospital.person("spool", "allow", "--from", host_of(old), "--to", host_of(new), "--reason", "it was off")
         hospital.engineer("import", "--data", str(new.path), str(stick)).succeeded()
         with running(new, MemoryLog()):
-            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 120) is not None
+            assert hospital.holds(len(IMAGES))
         point_at(old, new)
         with running(old, MemoryLog()) as revived:
             assert wait_until(lambda: revived.spool.waiting() == 0 and revived.journal.waiting() == 0, 120) is not None

@@ -5,13 +5,13 @@ from pathlib import Path
 from control_plane.first_start import first_start
 from control_plane.settings import Folders
 from shared.clock import SystemClock
-from tests.contracts.database.conftest import Place
-from tests.control_plane.cli.running import run_apart as run
+from tests.contracts.database.originals import Place
+from tests.control_plane.cli.running import run
 
 
-def test_the_next_issuing_authority_is_asked_for_and_installed(place: Place, tmp_path: Path) -> None:
+def test_the_next_issuing_authority_is_asked_for_and_installed(empty: Place, tmp_path: Path) -> None:
     data, request, signed = tmp_path / "data", tmp_path / "request.pem", tmp_path / "signed.pem"
-    url = place.url if place.engine == "postgresql" else None
+    url = empty.url if empty.engine == "postgresql" else None
     made = first_start(
         Folders(data, url), tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1",
         clock=SystemClock(),

@@ -10,7 +10,7 @@ from control_plane.backup.verifying import prove
 from control_plane.db.engine import close_database
 from control_plane.settings import Folders
 from shared.audit.events import Event
-from tests.contracts.database.conftest import Place
+from tests.contracts.database.originals import Place
 from tests.control_plane.backup.kept import Kept, all_rows
 from tests.control_plane.vault.bench import ROOT
 from tests.fakes.postgresql import Server

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -30,19 +30,12 @@ from shared.audit.events import Event, Subject
 from shared.enrolment.exchange import EnrolmentAnswer
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import IntegrityFailure, Refused
-from tests.contracts.database.conftest import Place
-from tests.contracts.database.test_transactions import at_once
+from tests.contracts.database.originals import Place
+from tests.contracts.database.test_transactions import ON_POSTGRESQL, at_once
 from tests.control_plane.enrolment.test_enrolment import DOORS, a_request, request_pem
 from tests.control_plane.policy.centre import new_centre
 from tests.control_plane.vault.bench import Bench
 from tests.fakes.postgresql import Server
-
-
-@pytest.fixture
-def bench(place: Place, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
 
 
 @pytest.fixture
@@ -144,8 +137,8 @@ def test_a_revocation_beside_renewals_ends_them_and_misses_no_certificate(bench:
     assert Event.CERTIFICATE_RENEWED not in events[events.index(Event.HOST_REVOKED) :]
 
 
-def test_a_policy_is_published_and_is_the_same_after_a_restart(place: Place, tmp_path: Path) -> None:
-    centre = new_centre(tmp_path, place.url)
+def test_a_policy_is_published_and_is_the_same_after_a_restart(migrated: Place, tmp_path: Path) -> None:
+    centre = new_centre(tmp_path, migrated.url)
 
     assert [centre.publish(), centre.publish()] == [1, 2]
 
@@ -154,8 +147,8 @@ def test_a_policy_is_published_and_is_the_same_after_a_restart(place: Place, tmp
     close_database(centre.database)
 
 
-def test_of_two_that_publish_one_version_at_once_one_is_refused(place: Place, tmp_path: Path) -> None:
-    centre = new_centre(tmp_path, place.url)
+def test_of_two_that_publish_one_version_at_once_one_is_refused(migrated: Place, tmp_path: Path) -> None:
+    centre = new_centre(tmp_path, migrated.url)
     offered = centre.sign()
 
     def publish() -> str:
@@ -229,22 +222,20 @@ def test_a_database_of_sqlite_survives_a_killed_writer(tmp_path: Path) -> None:
     close_database(bench.database)
 
 
-def test_a_power_cut_of_postgresql_takes_nothing_that_was_acknowledged(postgresql: Server, tmp_path: Path) -> None:
-    url = postgresql.new_database()
-    bench = Bench(tmp_path / "centre", url=url)
+@ON_POSTGRESQL
+def test_a_power_cut_of_postgresql_takes_nothing_that_was_acknowledged(
+    postgresql: Server, place: Place, bench: Bench, tmp_path: Path
+) -> None:
     close_database(bench.database)
 
-    acknowledged = _cut_short(tmp_path, url, lambda _process: postgresql.stop("immediate"))
+    acknowledged = _cut_short(tmp_path, place.url, lambda _process: postgresql.stop("immediate"))
     postgresql.start()
 
     _all_are_there(bench, acknowledged)
-    close_database(bench.database)
 
 
-def test_a_server_that_was_away_is_said_to_be_and_used_again_once_it_is_back(
-    postgresql: Server, tmp_path: Path
-) -> None:
-    bench = Bench(tmp_path / "centre", url=postgresql.new_database())
+@ON_POSTGRESQL
+def test_a_server_that_was_away_is_said_to_be_and_used_again_once_it_is_back(postgresql: Server, bench: Bench) -> None:
     image = bench.enrol().seal()
     postgresql.stop("immediate")
     try:
@@ -256,13 +247,12 @@ def test_a_server_that_was_away_is_said_to_be_and_used_again_once_it_is_back(
     bench.receive(image)
 
     assert bench.read(image) == image.dataset
-    close_database(bench.database)
 
 
+@ON_POSTGRESQL
 def test_a_batch_that_postgresql_was_restarted_in_is_held_whole_or_not_at_all_and_may_come_again(
-    postgresql: Server, tmp_path: Path
+    postgresql: Server, bench: Bench
 ) -> None:
-    bench = Bench(tmp_path / "centre", url=postgresql.new_database())
     host = bench.enrol()
     for _ in range(20):
         host.note()
@@ -281,7 +271,6 @@ def test_a_batch_that_postgresql_was_restarted_in_is_held_whole_or_not_at_all_an
     verdicts = bench.reading.prove()
     assert (verdicts[str(host.host_id)].records, verdicts[str(host.host_id)].state) == (20, "verified")
     assert verdicts["merkle-log"].state == "verified"
-    close_database(bench.database)
 
 
 def _cut_short(folder: Path, url: str, cut: Callable[["subprocess.Popen[str]"], None]) -> list[str]:

@@ -1,26 +1,15 @@
 """Records that are dated later than they arrived, on every engine: said while their time is to come, and for good."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
 from control_plane.audit_log.dated_ahead import TOLERATED, DatedAhead
 from control_plane.audit_log.reading import ChainState
-from control_plane.db.engine import close_database
-from tests.contracts.database.conftest import Place
 from tests.control_plane.vault.bench import Bench, HostBench
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def bench(place: Place, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
 
 
 def delivered(bench: Bench, ahead: timedelta) -> HostBench:
@@ -65,7 +54,7 @@ def test_a_host_that_was_offline_for_weeks_is_not_ahead(bench: Bench) -> None:
     assert bench.reading.prove()[str(host.host_id)].why == ""
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # which says the same of an empty log as of a full one
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)  # which says the same of an empty log as of a full one
 def test_what_is_to_come_is_found_without_a_look_at_every_record(bench: Bench) -> None:
     """Each status asks it, of a log of millions."""
     asked = list[tuple[str, tuple[object, ...]]]()

@@ -26,16 +26,8 @@ from shared.audit.record import StoredRecord, open_salted
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE, ObjectId
 from shared.policy.document import KeyPurpose
-from tests.contracts.database.conftest import Place as Database
 from tests.contracts.database.day import AUDITOR, OTHER, PATIENT, PERSON, meeting, told
-from tests.control_plane.vault.bench import ENTRY, Bench
-
-
-@pytest.fixture
-def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
+from tests.control_plane.vault.bench import ENTRY, Bench, HostBench
 
 
 @pytest.fixture
@@ -96,8 +88,8 @@ def test_what_names_a_patient_is_sealed_to_them_and_opens_by_no_key_of_all(local
                 open_salted(StoredRecord(row.public, row.sealed), key_of_all)
 
 
-def test_a_patient_who_is_erased_opens_nowhere_and_is_found_by_nothing_and_all_proofs_hold(bench: Bench) -> None:
-    told(bench)
+def test_a_patient_who_is_erased_opens_nowhere_and_is_found_by_nothing_and_all_proofs_hold(host: HostBench) -> None:
+    bench = host.bench
     bench.finder.find(PERSON, patient_id=OTHER)
     before = bench.rows("SELECT entry, public, leaf FROM audit_records ORDER BY entry")
 
@@ -117,8 +109,8 @@ def test_a_patient_who_is_erased_opens_nowhere_and_is_found_by_nothing_and_all_p
     assert shown[Event.OBJECT_OPENED] is State.ERASED
 
 
-def test_only_what_a_record_says_was_erased_may_be_missing_from_what_leads_to_patients(bench: Bench) -> None:
-    host = told(bench)
+def test_only_what_a_record_says_was_erased_may_be_missing_from_what_leads_to_patients(host: HostBench) -> None:
+    bench = host.bench
     erase(bench, "patient", PATIENT)
     found = bench.reading.verify(AUDITOR)[BLIND_INDEX]
     assert (found.state, found.why) == (ChainState.VERIFIED, "images to which no patient leads, as after an erasure: 1")
@@ -131,8 +123,8 @@ def test_only_what_a_record_says_was_erased_may_be_missing_from_what_leads_to_pa
     assert (found.state, str(later.object_id) in found.why) == (ChainState.ALTERED, True)
 
 
-def test_an_image_whose_name_meets_that_of_one_before_an_erasure_is_none_of_before(bench: Bench) -> None:
-    host, (before, name, *_) = told(bench), map(ObjectId.parse, meeting())
+def test_an_image_whose_name_meets_that_of_one_before_an_erasure_is_none_of_before(host: HostBench) -> None:
+    bench, (before, name, *_) = host.bench, map(ObjectId.parse, meeting())
     bench.receive(host.seal(b"before", replace(ENTRY, patient_id=OTHER), object_id=before))
     erase(bench, "patient", PATIENT)
 
@@ -144,9 +136,9 @@ def test_an_image_whose_name_meets_that_of_one_before_an_erasure_is_none_of_befo
     assert (found.state, str(name) in found.why) == (ChainState.ALTERED, True)
 
 
-def test_an_image_of_before_an_erasure_is_one_where_its_record_no_longer_reads(bench: Bench) -> None:
+def test_an_image_of_before_an_erasure_is_one_where_its_record_no_longer_reads(host: HostBench) -> None:
     """Verification names that record, and no image beside it that nobody touched."""
-    told(bench)
+    bench = host.bench
     erase(bench, "patient", PATIENT)
     bench.sql("UPDATE audit_records SET public = :nothing WHERE event = 'vault.object-stored'", nothing=b"{}")
 
@@ -154,8 +146,8 @@ def test_an_image_of_before_an_erasure_is_one_where_its_record_no_longer_reads(b
     assert (found[BLIND_INDEX].state, found[CONTROL_PLANE].state) == (ChainState.VERIFIED, ChainState.ALTERED)
 
 
-def test_a_key_that_a_row_alone_says_was_destroyed_was_taken_away(bench: Bench) -> None:
-    told(bench)
+def test_a_key_that_a_row_alone_says_was_destroyed_was_taken_away(host: HostBench) -> None:
+    bench = host.bench
     (key,) = bench.rows("SELECT key_id, since FROM subject_keys WHERE attribute = 'patient_id'")
     bench.sql("INSERT INTO destroyed (kind, name, since, destroyed, person) SELECT 'subject', key_id, since, since, "
               "'ada' FROM subject_keys WHERE key_id = :key", key=key.key_id)  # fmt: skip
@@ -213,8 +205,8 @@ def test_an_erasure_names_the_copies_that_hold_the_key_still(local: Bench) -> No
         }  # fmt: skip
 
 
-def test_a_key_that_a_restored_database_brings_back_is_destroyed_again_and_that_is_recorded(bench: Bench) -> None:
-    told(bench)
+def test_a_key_that_a_restored_database_brings_back_is_destroyed_again_and_that_is_recorded(host: HostBench) -> None:
+    bench = host.bench
     kept = {table: bench.rows(f"SELECT * FROM {table}") for table in ("subject_keys", "blind_index")}  # noqa: S608 (ours)
     erase(bench, "patient", PATIENT)
     for table, rows in kept.items():

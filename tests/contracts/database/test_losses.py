@@ -1,21 +1,18 @@
 """Losses that were noted before a person could give one up are open ones afterwards, on every engine."""
 
-from pathlib import Path
-
 from alembic import command
 from alembic.config import Config
 
 from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of
-from tests.contracts.database.conftest import Place
+from tests.contracts.database.originals import Place
 from tests.control_plane.vault.bench import Bench
 from tests.control_plane.vault.test_losses import given_up, harmed, states
 
 HELD = "SELECT object_id, host_id, dataset_sha256, found, told, over_by FROM lost_objects ORDER BY object_id"
 
 
-def test_losses_of_before_are_open_ones_and_can_be_given_up(place: Place, tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "centre", url=place.url)
+def test_losses_of_before_are_open_ones_and_can_be_given_up(place: Place, bench: Bench) -> None:
     host = bench.enrol()
     image, _ = harmed(bench, host), harmed(bench, host, dataset=b"other")
     before = bench.rows(HELD)

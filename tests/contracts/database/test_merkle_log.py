@@ -30,7 +30,7 @@ from shared.audit.tlog.tiles import WIDTH
 from shared.audit.tlog.tree import CompactRange
 from shared.errors import Refused
 from shared.identity import CONTROL_PLANE
-from tests.contracts.database.conftest import Place
+from tests.contracts.database.originals import Originals
 from tests.contracts.database.together import together
 from tests.control_plane.vault.bench import Bench, HostBench
 
@@ -40,13 +40,12 @@ COUNT = 300
 
 
 @pytest.fixture
-def bench(place: Place, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
+def host(engine: Originals, tmp_path: Path) -> Iterator[HostBench]:
+    with engine.host_after(fill, tmp_path) as host:
+        yield host
 
 
-def filled(bench: Bench) -> HostBench:
+def fill(bench: Bench) -> HostBench:
     host = bench.enrol()
     for _ in range(COUNT - 2):
         host.note()
@@ -55,6 +54,10 @@ def filled(bench: Bench) -> HostBench:
     host.deliver(251, COUNT - 2)
     bench.journal.record(STARTED)
     return host
+
+
+def reopened(bench: Bench) -> Bench:
+    return Bench(bench.folder, url=str(bench.engine.url))
 
 
 def verdict(bench: Bench, *kept: str) -> LogVerdict:
@@ -71,8 +74,8 @@ def is_found(bench: Bench, *kept: str) -> bool:
     return bool(verdict(bench, *kept).why)
 
 
-def test_every_record_has_the_entry_that_it_says_whatever_came_at_once(bench: Bench, place: Place) -> None:
-    host, other = filled(bench), Bench(bench.folder, url=place.url)
+def test_every_record_has_the_entry_that_it_says_whatever_came_at_once(host: HostBench) -> None:
+    bench, other = host.bench, reopened(host.bench)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda b: b.journal.record(STARTED), [bench, other] * 10))
@@ -88,8 +91,8 @@ def test_every_record_has_the_entry_that_it_says_whatever_came_at_once(bench: Be
     close_database(other.database)
 
 
-def test_a_record_is_found_by_its_hash_in_the_tiles_and_only_for_whose_it_is(bench: Bench) -> None:
-    host, other = filled(bench), bench.enrol()
+def test_a_record_is_found_by_its_hash_in_the_tiles_and_only_for_whose_it_is(host: HostBench) -> None:
+    bench, other = host.bench, host.bench.enrol()
     proofs = LogProofs(bench.database, lambda: LogKeyOffer(b"", ""))
 
     # One in a full tile, one in the last.
@@ -102,8 +105,8 @@ def test_a_record_is_found_by_its_hash_in_the_tiles_and_only_for_whose_it_is(ben
             proofs.of_leaf(who.host_id, leaf)
 
 
-def test_a_hash_is_sought_among_the_newest_tiles_alone(bench: Bench) -> None:
-    host = filled(bench)
+def test_a_hash_is_sought_among_the_newest_tiles_alone(host: HostBench) -> None:
+    bench = host.bench
     old, new = host.journal[7].leaf, host.journal[COUNT - 5].leaf
 
     with bench.database() as session:
@@ -140,9 +143,9 @@ def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(ben
     assert (piece.first, piece.last) == (before + 1, before + 2)
 
 
-def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Bench) -> None:
+def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(host: HostBench) -> None:
     """Each in turn, and put right again: that is the control that nothing else was found."""
-    filled(bench)
+    bench = host.bench
     kept = checkpoint(bench)
     (row,) = bench.rows("SELECT source, seq, public, leaf FROM audit_records WHERE entry = 260")
     (tile,) = bench.rows("SELECT hashes FROM log_tiles WHERE level = 0 AND number = 1")
@@ -181,11 +184,11 @@ def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Ben
 
 
 @pytest.mark.parametrize("change", ["size = 'x'", "checkpoint = x'00'"])
-def test_a_head_that_somebody_made_something_else_of_is_named(bench: Bench, change: str) -> None:
+def test_a_head_that_somebody_made_something_else_of_is_named(host: HostBench, change: str) -> None:
     """PostgreSQL keeps no such thing there."""
+    bench = host.bench
     if bench.engine.dialect.name != "sqlite":
         return
-    filled(bench)
     bench.sql(f"UPDATE log_head SET {change}")  # noqa: S608 (ours)
 
     assert "head" in verdict(bench).why
@@ -194,15 +197,15 @@ def test_a_head_that_somebody_made_something_else_of_is_named(bench: Bench, chan
 
 
 @pytest.mark.parametrize("where, first_bad", [("entry = 260", 260), (f"entry > {COUNT - 4}", COUNT - 3)])
-def test_a_record_that_is_gone_is_named(bench: Bench, where: str, first_bad: int) -> None:
-    filled(bench)
+def test_a_record_that_is_gone_is_named(host: HostBench, where: str, first_bad: int) -> None:
+    bench = host.bench
     bench.sql(f"DELETE FROM audit_records WHERE {where}")  # noqa: S608 (ours)
 
     assert verdict(bench).first_bad == first_bad
 
 
-def test_a_record_that_was_put_in_beside_the_log_is_named(bench: Bench) -> None:
-    filled(bench)
+def test_a_record_that_was_put_in_beside_the_log_is_named(host: HostBench) -> None:
+    bench = host.bench
     into = "INSERT INTO audit_records (source, seq, public, sealed, leaf, received, entry)"
     values = "'host-0', seq, public, sealed, leaf, received"
     for entry in ("NULL", str(COUNT)):
@@ -211,8 +214,8 @@ def test_a_record_that_was_put_in_beside_the_log_is_named(bench: Bench) -> None:
         bench.sql("DELETE FROM audit_records WHERE source = 'host-0'")
 
 
-def test_yesterday_put_back_holds_by_itself_and_is_found_by_whoever_kept_a_checkpoint(bench: Bench) -> None:
-    filled(bench)
+def test_yesterday_put_back_holds_by_itself_and_is_found_by_whoever_kept_a_checkpoint(host: HostBench) -> None:
+    bench = host.bench
     before = [dict(row._mapping) for row in bench.rows("SELECT * FROM log_head")]
     (tile,) = bench.rows("SELECT hashes FROM log_tiles WHERE level = 0 AND number = 1")
     yesterday = checkpoint(bench)
@@ -235,15 +238,15 @@ def test_yesterday_put_back_holds_by_itself_and_is_found_by_whoever_kept_a_check
     assert "two views" in verdict(bench, today).why
 
 
-def test_what_somebody_else_signed_is_no_checkpoint_of_this_log(bench: Bench) -> None:
-    filled(bench)
+def test_what_somebody_else_signed_is_no_checkpoint_of_this_log(host: HostBench) -> None:
+    bench = host.bench
 
     with pytest.raises(NoteUnverified):
         verdict(bench, checkpoint(bench).replace("leadglass/log/", "leadglass/log/0", 1))
 
 
-def test_nothing_is_signed_over_a_head_that_was_changed(bench: Bench, place: Place) -> None:
-    filled(bench)
+def test_nothing_is_signed_over_a_head_that_was_changed(host: HostBench) -> None:
+    bench = host.bench
     bench.sql("UPDATE log_head SET range = :r", r=bytes(96)[: 32 * COUNT.bit_count()])
 
     with pytest.raises(LogAltered):
@@ -252,8 +255,8 @@ def test_nothing_is_signed_over_a_head_that_was_changed(bench: Bench, place: Pla
 
 
 @pytest.mark.parametrize("change", ["size = size - 1", "range = checkpoint", "checkpoint = 'x'"])
-def test_a_log_in_which_nothing_can_be_entered_is_proved_all_the_same_and_says_so(bench: Bench, change: str) -> None:
-    filled(bench)
+def test_a_log_in_which_nothing_can_be_entered_is_proved_all_the_same_and_says_so(host: HostBench, change: str) -> None:
+    bench = host.bench
     if bench.engine.dialect.name == "postgresql":
         change = change.replace("range = checkpoint", "range = 'x'")
     bench.sql(f"UPDATE log_head SET {change}")  # noqa: S608 (ours)
@@ -276,13 +279,13 @@ def test_a_log_in_which_nothing_can_be_entered_is_proved_all_the_same_and_says_s
         ["DELETE FROM log_head", "DELETE FROM log_tiles", "UPDATE audit_records SET entry = NULL"],
     ],
 )
-def test_nothing_is_signed_anew_that_nobody_signed(bench: Bench, place: Place, done: list[str]) -> None:
+def test_nothing_is_signed_anew_that_nobody_signed(host: HostBench, done: list[str]) -> None:
     """Or whoever writes to the database only takes the signature away, and has the centre sign what they made."""
-    filled(bench)
+    bench = host.bench
     for statement in done:
         bench.sql(statement)
 
-    again = Bench(bench.folder, url=place.url)  # as after a start
+    again = reopened(bench)  # as after a start
     for one in (bench, again):
         with pytest.raises(LogAltered):
             one.journal.record(STARTED)
@@ -291,9 +294,11 @@ def test_nothing_is_signed_anew_that_nobody_signed(bench: Bench, place: Place, d
     close_database(again.database)
 
 
-def test_a_sequencer_that_does_not_look_signs_what_was_changed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sequencer_that_does_not_look_signs_what_was_changed(
+    host: HostBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Keep this as the control: what refuses is the look at the last checkpoint."""
-    filled(bench)
+    bench = host.bench
     monkeypatch.setattr(
         Sequencer, "_verify", lambda _self, size, encoded, _checkpoint: CompactRange.parse(size, encoded)
     )
@@ -304,22 +309,21 @@ def test_a_sequencer_that_does_not_look_signs_what_was_changed(bench: Bench, mon
 
 
 def test_records_of_before_the_log_are_entered_as_they_arrived_and_signed_with_the_key_that_is_made_then(
-    place: Place, tmp_path: Path
+    host: HostBench,
 ) -> None:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    filled(bench)
+    bench = host.bench
     with engine_of(bench.database).begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(engines._MIGRATIONS))
         config.attributes["connection"] = connection
         command.downgrade(config, "0016")
-        if place.engine == "sqlite":
+        if bench.engine.dialect.name == "sqlite":
             # Somebody wrote text there, which is no UTF-8: it is entered as it stands, and verification says so.
             altered = "UPDATE audit_records SET public = CAST(X'ff' AS TEXT) WHERE source = 'control-plane' AND seq = 1"
             connection.execute(text(altered))
     close_database(bench.database)
 
-    again = Bench(tmp_path / "centre", url=place.url)
+    again = reopened(bench)
     rows = again.rows("SELECT entry FROM audit_records ORDER BY received, source, seq")
     assert [row.entry for row in rows] == list(range(COUNT))
     assert verdict(again) == LogVerdict(COUNT, None, "")

@@ -1,12 +1,13 @@
 """What is found by the object that it is about, on every engine: all of it, nothing else; what is gone is missed."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import insert
 
 from control_plane.audit_log.finding import Place
 from control_plane.audit_log.objects import MAX_ENTRY, Nearest, _all_runs, led_to, number_of
@@ -23,18 +24,12 @@ from shared.audit.question import Question
 from shared.audit.record import AuditRecord
 from shared.custody.statement import CustodyStatement
 from shared.identity import CONTROL_PLANE, ObjectId
-from tests.contracts.database.conftest import Place as Database
 from tests.contracts.database.day import AUDITOR, OTHER, PATIENT, meeting
+from tests.contracts.database.originals import Originals
+from tests.contracts.database.originals import Place as Database
 from tests.control_plane.vault.bench import ENTRY, Bench, HostBench, SealedImage
 
 FAR = 3_000_000
-
-
-@pytest.fixture
-def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
 
 
 def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
@@ -43,9 +38,22 @@ def kept(bench: Bench, host: HostBench, image: SealedImage) -> SealedImage:
     return image
 
 
+@dataclass(frozen=True)
+class Two:
+    """Images of two patients, whose names meet in the index."""
+
+    bench: Bench
+    mine: SealedImage
+    theirs: SealedImage
+
+
 @pytest.fixture
-def two(bench: Bench) -> tuple[SealedImage, SealedImage]:
-    """Return images of two patients, whose names meet in the index."""
+def two(engine: Originals, tmp_path: Path) -> Iterator[Two]:
+    with engine.after(two_met, tmp_path) as (bench, images):
+        yield Two(bench, *images)
+
+
+def two_met(bench: Bench) -> tuple[SealedImage, SealedImage]:
     host, (mine, theirs, *_) = bench.enrol(), map(ObjectId.parse, meeting())
     of_other = replace(ENTRY, patient_id=OTHER, study_instance_uid="9", sop_instance_uid="9.1")
     images = kept(bench, host, host.seal(object_id=mine)), kept(bench, host, host.seal(b"", of_other, object_id=theirs))
@@ -53,10 +61,8 @@ def two(bench: Bench) -> tuple[SealedImage, SealedImage]:
     return images
 
 
-def test_of_two_objects_whose_names_meet_each_is_told_its_own(
-    bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
-    mine, theirs = two
+def test_of_two_objects_whose_names_meet_each_is_told_its_own(two: Two) -> None:
+    bench, mine, theirs = two.bench, two.mine, two.theirs
     names = [str(mine.object_id), str(theirs.object_id)]
     with bench.database() as session:
         assert {name for one in led_to(session, names[:1]) for name in one.names or ()} == set(names)
@@ -81,16 +87,21 @@ def test_of_two_objects_whose_names_meet_each_is_told_its_own(
 
 def captured_at(bench: Bench, entries: dict[int, str]) -> None:
     """Have captures in the log as if many others were between them; nothing of them is signed."""
+    source, now = f"host-{'0' * 32}", bench.clock.now()
+    records = [
+        AuditRecord(source, seq, bytes(32), now, Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, (),
+                    (Subject("object", name),), "", None)
+        for seq, name in enumerate(entries.values(), 1)
+    ]  # fmt: skip
+    rows = [
+        {"source": source, "seq": one.seq, "public": one.encode(), "sealed": None, "leaf": b"", "received": now,
+         "entry": entry, "event": one.event, "happened": clock.microseconds(now)}
+        for entry, one in zip(entries, records, strict=True)
+    ]  # fmt: skip
+    numbers = [{"number": number_of(name, entry)} for entry, name in entries.items()]
     with bench.database.begin() as session:
-        for seq, (entry, name) in enumerate(entries.items(), 1):
-            public = AuditRecord(
-                f"host-{'0' * 32}", seq, bytes(32), bench.clock.now(), Event.IMAGE_CAPTURED, Action.CREATE,
-                Outcome.SUCCESS, (), (Subject("object", name),), "", None,
-            ).encode()  # fmt: skip
-            session.add(AuditRow(source=f"host-{'0' * 32}", seq=seq, public=public, sealed=None, leaf=b"",
-                                 received=bench.clock.now(), entry=entry, event=Event.IMAGE_CAPTURED,
-                                 happened=clock.microseconds(bench.clock.now())))  # fmt: skip
-            session.add(AuditObject(number=number_of(name, entry)))
+        session.execute(insert(AuditRow), rows)
+        session.execute(insert(AuditObject), numbers)
 
 
 def test_an_object_is_found_wherever_in_a_long_log_it_is_said(bench: Bench) -> None:
@@ -209,10 +220,8 @@ def test_a_record_far_beyond_the_log_has_no_run_taken_for_full_that_others_are_s
     assert found() == [*before[:-1], 40_000]
 
 
-def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not_come(
-    bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
-    image, _ = two
+def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not_come(two: Two) -> None:
+    bench, image = two.bench, two.mine
     asked = Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id)
     assert bench.log.about(asked[0], Event.FRAMES_DIGESTED, CONTROL_PLANE) == ()
 
@@ -225,20 +234,16 @@ def test_a_record_about_an_object_that_is_gone_is_not_taken_for_one_that_has_not
 @pytest.mark.parametrize(
     "change", ["source = 'host-0'", "event = 'audit.read'", "seq = 9", "entry = 99", "entry = NULL"]
 )
-def test_a_record_about_an_object_whose_row_says_something_else_is_not_passed_over(
-    bench: Bench, two: tuple[SealedImage, SealedImage], change: str
-) -> None:
-    image, _ = two
+def test_a_record_about_an_object_whose_row_says_something_else_is_not_passed_over(two: Two, change: str) -> None:
+    bench, image = two.bench, two.mine
     bench.sql(f"UPDATE audit_records SET {change} WHERE source = :host AND seq = 1", host=str(image.host_id))  # noqa: S608 (ours)
 
     with pytest.raises(AuditAltered):
         bench.log.about(Subject("object", str(image.object_id)), Event.IMAGE_CAPTURED, str(image.host_id))
 
 
-def test_a_record_that_was_made_to_say_another_object_is_not_passed_over(
-    bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
-    image, _ = two
+def test_a_record_that_was_made_to_say_another_object_is_not_passed_over(two: Two) -> None:
+    bench, image = two.bench, two.mine
     (row,) = bench.rows("SELECT public FROM audit_records WHERE source = :host AND seq = 1", host=str(image.host_id))
     edited = bytes(row.public).replace(str(image.object_id).encode(), b"0" * 32)
     bench.sql("UPDATE audit_records SET public = :p WHERE source = :host AND seq = 1",
@@ -283,10 +288,8 @@ def test_however_many_names_meet_an_altered_record_is_not_passed_over(bench: Ben
         bench.log.about(*asked)
 
 
-def test_a_number_or_an_entry_that_somebody_put_far_beyond_the_log_has_nobody_look_there(
-    bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
-    image, _ = two
+def test_a_number_or_an_entry_that_somebody_put_far_beyond_the_log_has_nobody_look_there(two: Two) -> None:
+    bench, image = two.bench, two.mine
     bench.sql("INSERT INTO audit_objects VALUES (:number)", number=2**63 - 1)
     bench.sql("UPDATE audit_records SET entry = :entry WHERE source = :host AND seq = 2",
               entry=MAX_ENTRY, host=str(image.host_id))  # fmt: skip
@@ -296,25 +299,23 @@ def test_a_number_or_an_entry_that_somebody_put_far_beyond_the_log_has_nobody_lo
     assert bench.read(image) == image.dataset
 
 
-def test_what_stands_for_a_number_and_is_no_whole_one_leads_nowhere(
-    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
+def test_what_stands_for_a_number_and_is_no_whole_one_leads_nowhere(two: Two) -> None:
     """Where somebody made the table again, SQLite keeps anything in it."""
-    if place.engine != "sqlite":
+    bench = two.bench
+    if bench.engine.dialect.name != "sqlite":
         return
     bench.sql("ALTER TABLE audit_objects RENAME TO before")
     bench.sql("CREATE TABLE audit_objects (number)")
     bench.sql("INSERT INTO audit_objects SELECT number FROM before UNION ALL SELECT number + 0.5 FROM before")
 
-    assert bench.read(two[0]) == two[0].dataset
+    assert bench.read(two.mine) == two.mine.dataset
 
 
-def test_a_record_that_was_put_where_no_number_leads_is_named_by_verification(
-    bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
+def test_a_record_that_was_put_where_no_number_leads_is_named_by_verification(two: Two) -> None:
     """With all else that leads to it."""
+    bench = two.bench
     far, seq_1 = 2**40, "SELECT happened FROM audit_records WHERE source = :host AND seq = 1"
-    host = str(two[0].host_id)
+    host = str(two.mine.host_id)
     bench.sql(f"INSERT INTO audit_pieces (first, last, since) SELECT {far}, {far}, ({seq_1})", host=host)
     bench.sql(
         f"INSERT INTO audit_names SELECT DISTINCT kind, name, ({seq_1}), {far} FROM audit_names",  # noqa: S608 (ours)
@@ -327,12 +328,10 @@ def test_a_record_that_was_put_where_no_number_leads_is_named_by_verification(
 
 
 @pytest.mark.parametrize("change", ["entry = 1099511627776", "entry = 'far'", "public = :nothing"])
-def test_a_log_in_which_a_record_was_altered_is_upgraded_all_the_same(
-    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage], change: str
-) -> None:
-    if "'" in change and place.engine != "sqlite":
+def test_a_log_in_which_a_record_was_altered_is_upgraded_all_the_same(two: Two, change: str) -> None:
+    bench, altered, image = two.bench, two.mine, two.theirs
+    if "'" in change and bench.engine.dialect.name != "sqlite":
         return  # which alone keeps text there
-    altered, image = two
     downgraded(bench)
     nothing = {"nothing": b"{}"} if ":nothing" in change else {}
     bench.sql(
@@ -340,7 +339,7 @@ def test_a_log_in_which_a_record_was_altered_is_upgraded_all_the_same(
         host=str(altered.host_id), **nothing,
     )  # fmt: skip
 
-    again = Bench(bench.folder, url=place.url)
+    again = Bench(bench.folder, url=str(bench.engine.url))
     name = str(image.object_id)
     with again.database() as session:
         found = [one for one in led_to(session, [name]) if name in (one.names or ())]
@@ -349,11 +348,9 @@ def test_a_log_in_which_a_record_was_altered_is_upgraded_all_the_same(
     close_database(again.database)
 
 
-def test_a_custody_statement_shows_a_record_that_no_longer_reads(
-    bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
+def test_a_custody_statement_shows_a_record_that_no_longer_reads(two: Two) -> None:
     """Whoever verifies it says so; left out, it would be one that has not come."""
-    image, _ = two
+    bench, image = two.bench, two.mine
     bench.sql("UPDATE audit_records SET public = :nothing WHERE source = :host AND seq = 1",
               nothing=b"{}", host=str(image.host_id))  # fmt: skip
 
@@ -369,20 +366,18 @@ def downgraded(bench: Bench) -> None:
         command.downgrade(config, "0021")
 
 
-def test_objects_of_a_log_of_before_are_found_as_they_were(
-    place: Database, bench: Bench, two: tuple[SealedImage, SealedImage]
-) -> None:
-    held = "SELECT number FROM audit_objects ORDER BY number"
+def test_objects_of_a_log_of_before_are_found_as_they_were(two: Two) -> None:
+    bench, held = two.bench, "SELECT number FROM audit_objects ORDER BY number"
     numbers = bench.rows(held)
     assert len(numbers) == 4
     downgraded(bench)
-    if place.engine == "sqlite":  # as the version before asks
+    if bench.engine.dialect.name == "sqlite":  # as the version before asks
         assert bench.rows("SELECT rowid FROM audit_subjects NOT INDEXED ORDER BY rowid")
     before = bench.rows("SELECT name, event, source, seq FROM audit_subjects WHERE kind = 'object'")
-    assert {row.name for row in before} == {str(image.object_id) for image in two}
+    assert {row.name for row in before} == {str(image.object_id) for image in (two.mine, two.theirs)}
     assert len(before) == len(numbers)
 
-    again = Bench(bench.folder, url=place.url)  # as after an upgrade
+    again = Bench(bench.folder, url=str(bench.engine.url))  # as after an upgrade
     assert again.rows(held) == numbers
     assert again.rows("SELECT name FROM audit_subjects WHERE kind IN ('object', 'record')") == []
     assert again.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED

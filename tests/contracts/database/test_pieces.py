@@ -20,8 +20,8 @@ from shared.audit.batch import ChainHead
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.question import Question
 from shared.audit.record import AuditRecord, compose
-from tests.contracts.database.conftest import Place as Database
 from tests.contracts.database.day import AUDITOR
+from tests.contracts.database.originals import Originals
 from tests.control_plane.vault.bench import Bench
 from tests.fakes.clock import FakeClock
 
@@ -30,13 +30,12 @@ RARE, FREQUENT = "B. Rare", "A. Often"
 
 
 @pytest.fixture
-def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield filled(bench)
-    close_database(bench.database)
+def bench(engine: Originals, tmp_path: Path) -> Iterator[Bench]:
+    with engine.after(fill, tmp_path) as (bench, _):
+        yield bench
 
 
-def filled(bench: Bench) -> Bench:
+def fill(bench: Bench) -> None:
     """Have two hosts bring batches of hours that overlap, one of them with a clock that was put back."""
     for number in range(2):
         host = bench.enrol()
@@ -47,7 +46,6 @@ def filled(bench: Bench) -> Bench:
             host.note(event, who=(who,))
         bench.clock.advance(timedelta(minutes=-150))
         host.deliver(1, COUNT // 2)
-    return bench
 
 
 ODD = ("A. Often", "a. often", 'quo"te', "back\\slash", "Ä", "e\u0301", "\x80", "1", "serial: 1", "%", "_")
@@ -167,19 +165,19 @@ def test_pieces_that_overlap_tell_nothing_twice(bench: Bench) -> None:
     assert told(bench, Question()) == held(bench, Question())
 
 
-def test_a_log_of_before_there_were_pieces_is_found_as_it_was(place: Database, bench: Bench) -> None:
+def test_a_log_of_before_there_were_pieces_is_found_as_it_was(bench: Bench) -> None:
     with engine_of(bench.database).begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(engines._MIGRATIONS))
         config.attributes["connection"] = connection
         command.downgrade(config, "0020")
-    if place.engine == "sqlite":
+    if bench.engine.dialect.name == "sqlite":
         # What somebody made text of still reads, so that it is still found.
         bench.sql("UPDATE audit_records SET public = CAST(public AS TEXT) WHERE seq % 50 = 7")
     each = bench.rows("SELECT count(DISTINCT entry) AS n FROM audit_names WHERE kind = 'host'")[0].n
     assert each >= COUNT
 
-    again = Bench(bench.folder, url=place.url)  # as after an upgrade
+    again = Bench(bench.folder, url=str(bench.engine.url))  # as after an upgrade
     assert again.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
     assert told(again, Question(person=RARE)) == held(again, Question(person=RARE))
     assert told(again, Question()) == held(again, Question())

@@ -1,8 +1,6 @@
 """Questions to the log, on every engine: what is found, in which order, and that asking is a record."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -10,31 +8,22 @@ from control_plane.audit_log.finding import FoundRecord, Place
 from control_plane.audit_log.objects import number_of
 from control_plane.audit_log.reading import BLIND_INDEX, DATABASE, MERKLE_LOG, SEARCH_INDEX, ChainState, SourceVerdict
 from control_plane.db.driver import blob
-from control_plane.db.engine import close_database
 from control_plane.db.transactions import snapshot
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.events import Action, Event, Happening, Outcome, Subject
 from shared.audit.question import Question
 from shared.audit.record import AuditRecord
 from shared.identity import ObjectId
-from tests.contracts.database.conftest import Place as Database
-from tests.contracts.database.day import AUDITOR, PATIENT, PERSON, told
-from tests.control_plane.vault.bench import Bench
-
-
-@pytest.fixture
-def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
+from tests.contracts.database.day import AUDITOR, PATIENT, PERSON
+from tests.control_plane.vault.bench import Bench, HostBench
 
 
 def events(found: tuple[FoundRecord, ...]) -> list[str]:
     return [one.record.event.value for one in found]
 
 
-def test_who_touched_a_patients_images_is_told_in_the_order_of_time(bench: Bench) -> None:
-    told(bench)
+def test_who_touched_a_patients_images_is_told_in_the_order_of_time(host: HostBench) -> None:
+    bench = host.bench
 
     touched = bench.asking.who_touched(AUDITOR, PATIENT)
 
@@ -62,28 +51,28 @@ def altered(bench: Bench) -> list[list[tuple[str, int]]]:
 
 
 @pytest.mark.parametrize("column, theirs", [("entry", 1), ("seq", 2), ("public", 1)])
-def test_two_whole_records_that_were_exchanged_are_shown_as_altered(bench: Bench, column: str, theirs: int) -> None:
+def test_two_whole_records_that_were_exchanged_are_shown_as_altered(host: HostBench, column: str, theirs: int) -> None:
     """The first says the patient's image, and the fourth was asked by it."""
-    host = str(told(bench).host_id)
+    bench, name = host.bench, str(host.host_id)
     assert altered(bench) == [[], [], []]
 
     values = {row.seq: getattr(row, column) for row in bench.rows(
-        "SELECT seq, entry, public FROM audit_records WHERE source = :host", host=host)}  # fmt: skip
+        "SELECT seq, entry, public FROM audit_records WHERE source = :host", host=name)}  # fmt: skip
     away = {"entry": 2**30 - 1, "seq": 2**30 - 1, "public": b"away"}[column]
     for seq, value in ((1, away), (4, values[1])):
         bench.sql(f"UPDATE audit_records SET {column} = :value WHERE source = :host AND seq = :seq",  # noqa: S608 (ours)
-                  value=value, host=host, seq=seq)  # fmt: skip
+                  value=value, host=name, seq=seq)  # fmt: skip
     bench.sql(f"UPDATE audit_records SET {column} = :value WHERE source = :host AND {column} = :away",  # noqa: S608 (ours)
-              value=values[4], host=host, away=away)  # fmt: skip
+              value=values[4], host=name, away=away)  # fmt: skip
 
-    assert altered(bench) == [[(host, 1), (host, 4)]] * 3
+    assert altered(bench) == [[(name, 1), (name, 4)]] * 3
     with snapshot(bench.database) as session:  # what is kept by others has no record of somebody else
         kept = bench.asking.all(session, Question(patient=PATIENT), Place.first(1000))
         assert sum(bool(one.row["altered"]) for one in kept) == theirs
 
 
-def test_conditions_are_joined_and_each_narrows(bench: Bench) -> None:
-    host = told(bench)
+def test_conditions_are_joined_and_each_narrows(host: HostBench) -> None:
+    bench = host.bench
     at = bench.clock.now()
     with pytest.raises(ObjectUnknown):
         bench.opener.open(ObjectId.new(), "B. Other", "curious", "dataset")
@@ -121,8 +110,8 @@ def test_pages_go_on_where_the_last_one_ended_whatever_is_entered_between(bench:
     assert bench.events().count(Event.AUDIT_READ) == 7 + 3
 
 
-def test_an_index_that_was_edited_leads_to_nothing_that_was_not_asked_for(bench: Bench) -> None:
-    told(bench)
+def test_an_index_that_was_edited_leads_to_nothing_that_was_not_asked_for(host: HostBench) -> None:
+    bench = host.bench
     bench.sql("UPDATE audit_names SET name = 'somebody' WHERE kind = 'person'")
 
     assert bench.asking.find(AUDITOR, Question(person="somebody")).records == ()
@@ -137,8 +126,8 @@ HIDING = {
 """What hides ever earlier records, and the event of the first that is hidden then."""
 
 
-def test_a_record_that_was_hidden_from_questions_is_named_by_verification(bench: Bench) -> None:
-    told(bench)
+def test_a_record_that_was_hidden_from_questions_is_named_by_verification(host: HostBench) -> None:
+    bench = host.bench
     entries = {row.event: row.entry for row in bench.rows("SELECT event, entry FROM audit_records ORDER BY entry DESC")}
     assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
 
@@ -176,8 +165,10 @@ def of_patient(bench: Bench) -> str:
 
 
 @pytest.mark.parametrize("hidden", HIDING_FROM_PATIENTS)
-def test_a_record_that_was_hidden_from_questions_by_patient_is_named_by_verification(bench: Bench, hidden: str) -> None:
-    told(bench)
+def test_a_record_that_was_hidden_from_questions_by_patient_is_named_by_verification(
+    host: HostBench, hidden: str
+) -> None:
+    bench = host.bench
     entries = {row.event: row.entry for row in bench.rows("SELECT event, entry FROM audit_records")}
     assert bench.reading.verify(AUDITOR)[BLIND_INDEX] == SourceVerdict(5, ChainState.VERIFIED, None, "")
 
@@ -191,19 +182,19 @@ def test_a_record_that_was_hidden_from_questions_by_patient_is_named_by_verifica
 
 
 @pytest.mark.parametrize("column", ["entry", "received"])
-def test_a_record_with_a_private_part_and_no_number_or_time_ends_no_verification(bench: Bench, column: str) -> None:
+def test_a_record_with_a_private_part_and_no_number_or_time_ends_no_verification(host: HostBench, column: str) -> None:
     """PostgreSQL keeps no text there."""
+    bench = host.bench
     if bench.engine.dialect.name != "sqlite":
         return
-    told(bench)
     bench.sql(f"UPDATE audit_records SET {column} = 'x' WHERE event = 'vault.looked-up'")  # noqa: S608 (ours)
 
     found = bench.reading.verify(AUDITOR)
     assert (found[MERKLE_LOG].state is ChainState.ALTERED) == (column == "entry")
 
 
-def test_an_image_that_is_gone_with_all_that_leads_to_it_is_named(bench: Bench) -> None:
-    told(bench)
+def test_an_image_that_is_gone_with_all_that_leads_to_it_is_named(host: HostBench) -> None:
+    bench = host.bench
     image = of_patient(bench)
     for table in ("blind_index", "instances", "wraps", "objects"):
         bench.sql(f"DELETE FROM {table} WHERE object_id = :name", name=image)  # noqa: S608 (ours)
@@ -212,8 +203,8 @@ def test_an_image_that_is_gone_with_all_that_leads_to_it_is_named(bench: Bench) 
     assert (found.state, image in found.why, "not held" in found.why) == (ChainState.ALTERED, True, True)
 
 
-def test_a_host_that_seals_what_opens_nowhere_is_said_and_nothing_is_altered(bench: Bench) -> None:
-    host = told(bench)
+def test_a_host_that_seals_what_opens_nowhere_is_said_and_nothing_is_altered(host: HostBench) -> None:
+    bench = host.bench
     bench.sql("UPDATE audit_records SET sealed = public WHERE source = :host AND sealed IS NOT NULL",
               host=str(host.host_id))  # fmt: skip
 
@@ -221,8 +212,8 @@ def test_a_host_that_seals_what_opens_nowhere_is_said_and_nothing_is_altered(ben
     assert (found.state, found.why) == (ChainState.VERIFIED, "private parts of hosts that do not open here: 1")
 
 
-def test_a_host_that_seals_other_than_it_commits_to_is_said_and_nothing_is_altered(bench: Bench) -> None:
-    host = told(bench)
+def test_a_host_that_seals_other_than_it_commits_to_is_said_and_nothing_is_altered(host: HostBench) -> None:
+    bench = host.bench
     host.note(private={"patient": PATIENT})
     host.note(private={"patient": "another"})
     first, second = host.journal[-2:]
@@ -233,16 +224,16 @@ def test_a_host_that_seals_other_than_it_commits_to_is_said_and_nothing_is_alter
     assert (found.state, found.why) == (ChainState.VERIFIED, "private parts of hosts that do not open here: 2")
 
 
-def test_what_is_hidden_behind_a_record_that_does_not_hold_is_counted(bench: Bench) -> None:
-    told(bench)
+def test_what_is_hidden_behind_a_record_that_does_not_hold_is_counted(host: HostBench) -> None:
+    bench = host.bench
     bench.sql("DELETE FROM audit_tokens WHERE attribute = 'patient_id'")
     bench.sql("DELETE FROM blind_index WHERE object_id = :mine", mine=of_patient(bench))
 
     assert bench.reading.verify(AUDITOR)[BLIND_INDEX].why.endswith("; and 1 more")
 
 
-def test_each_record_that_is_hidden_is_counted(bench: Bench) -> None:
-    told(bench)
+def test_each_record_that_is_hidden_is_counted(host: HostBench) -> None:
+    bench = host.bench
     for _ in range(3):
         bench.asking.who_touched(AUDITOR, PATIENT)
     hidden = [row.entry for row in bench.rows("SELECT DISTINCT entry FROM audit_tokens ORDER BY entry")]
@@ -265,8 +256,8 @@ TRIGGERS = {
 VIEWS = {"sqlite": "view log_witnesses", "postgresql": "view or the like log_witnesses"}
 
 
-def test_what_could_show_a_question_other_rows_than_verification_is_named(bench: Bench) -> None:
-    told(bench)
+def test_what_could_show_a_question_other_rows_than_verification_is_named(host: HostBench) -> None:
+    bench = host.bench
     engine = bench.engine.dialect.name
     assert bench.reading.verify(AUDITOR)[DATABASE].state is ChainState.VERIFIED
 
@@ -331,8 +322,8 @@ def test_each_record_that_no_object_leads_to_is_named(bench: Bench, seq: int) ->
     assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == gone.entry
 
 
-def test_a_row_of_the_index_that_stands_twice_does_not_count_for_one_that_is_gone(bench: Bench) -> None:
-    told(bench)
+def test_a_row_of_the_index_that_stands_twice_does_not_count_for_one_that_is_gone(host: HostBench) -> None:
+    bench = host.bench
     bench.sql("ALTER TABLE audit_names RENAME TO before")
     bench.sql("CREATE TABLE audit_names AS SELECT * FROM before")  # without the key that keeps each row once
     assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED

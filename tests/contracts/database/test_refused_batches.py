@@ -1,31 +1,21 @@
 """Refused audit records are a line of the status, on every engine: what was signed otherwise for a week."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
 
 from control_plane.audit_log.refused_batches import LOOKED_BACK, RefusedBatches
 from control_plane.db.driver import blob
-from control_plane.db.engine import close_database
 from shared.audit.record import AuditRecord
 from shared.errors import IntegrityFailure, Refused
-from tests.contracts.database.conftest import Place
 from tests.control_plane.audit_log.test_intake import forked
 from tests.control_plane.vault.bench import Bench, HostBench, new_signer
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def bench(place: Place, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
 
 
 def gaps(bench: Bench) -> list[str]:
@@ -120,7 +110,7 @@ def test_a_refusal_that_was_edited_keeps_nothing_else_off_the_status(bench: Benc
     assert len(gaps(bench)) == 1
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_a_host_that_was_refused_often_is_looked_up_once(bench: Bench) -> None:
     host, asked = delivered(bench), list[str]()
     for first in (5, 6, 5, 6):
@@ -132,7 +122,7 @@ def test_a_host_that_was_refused_often_is_looked_up_once(bench: Bench) -> None:
     assert len([one for one in asked if "audit_records" in one]) == 2
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)  # which says the same of an empty log as of a full one
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)  # which says the same of an empty log as of a full one
 def test_refusals_are_found_without_a_look_at_every_record(bench: Bench) -> None:
     """Each status asks it, of a log of millions."""
     asked = list[tuple[str, tuple[object, ...]]]()

@@ -35,6 +35,9 @@ def test_half_written_pages_are_refused_too(careless: Server) -> None:
     with pytest.raises(ServerRefused, match="full_page_writes = off"):
         open_database(careless.new_database())
 
+    careless.stop()
+    careless.start()
+
 
 def test_our_commits_wait_for_the_disk_where_others_do_not(postgresql: Server) -> None:
     url = postgresql.new_database()

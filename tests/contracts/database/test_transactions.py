@@ -24,7 +24,7 @@ from tests.contracts.database.together import asking_together, await_waiting, to
 
 T = TypeVar("T")
 # SQLite has one writer at a time: there nobody overlaps, and no two wait for each other.
-ON_POSTGRESQL = pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 
 
 def at_once(works: list[Callable[[], T]]) -> list[T]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.reading import CERTIFICATES, MERKLE_LOG, SEARCH_INDEX
 from control_plane.backup.lines import TYPES, Lines
-from control_plane.db import engine
+from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of, open_empty
 from control_plane.erasure.resealing import Resealing
 from control_plane.keys import store
@@ -32,7 +33,7 @@ from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.audit.tlog.proof_text import verify_inclusion
 from shared.audit.tlog.proofs import ProofWrong
 from shared.identity import ObjectId
-from tests.contracts.database.conftest import Place
+from tests.contracts.database.originals import Originals, Place
 from tests.control_plane.vault.bench import ENTRY, Bench
 
 RECORDED = sorted((Path(__file__).parent / "upgrades").glob("of-*"))
@@ -67,7 +68,7 @@ class Old:
     @contextmanager
     def _session(self) -> Iterator[Session]:
         """Opening it as the control plane does would migrate it."""
-        database = sessionmaker(engine._engine(engine.parse_url(self.place.url)))
+        database = sessionmaker(engines._engine(engines.parse_url(self.place.url)))
         with database.begin() as session:
             yield session
         close_database(database)
@@ -81,17 +82,22 @@ def _plain(session: Session, statement: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture(params=RECORDED, ids=lambda path: path.name)
-def old(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> Old:
-    with (request.param / "database.lines").open("rb") as file:
+def old(request: pytest.FixtureRequest, engine: Originals, tmp_path: Path) -> Old:
+    recorded: Path = request.param
+    place = engine.copy(recorded.name, partial(filled, recorded), tmp_path)
+    return Old(tmp_path / "centre", recorded, place)
+
+
+def filled(recorded: Path, url: str) -> sessionmaker[Session]:
+    with (recorded / "database.lines").open("rb") as file:
         lines = Lines(file)
-        database = open_empty(place.url, lines.schema)
+        database = open_empty(url, lines.schema)
         with engine_of(database).begin() as connection:
             for header, rows in lines.tables():
                 into = insert(table(header.table, *(column(name, TYPES[kind]) for name, kind in header.columns)))
                 while some := list(islice(rows, 200)):
                     connection.execute(into, some)
-    close_database(database)
-    return Old(tmp_path / "centre", request.param, place)
+    return database
 
 
 def states(bench: Bench) -> dict[str, str]:

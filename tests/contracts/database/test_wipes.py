@@ -11,7 +11,7 @@ from shared.audit.events import Event
 from shared.errors import Refused
 from shared.sanitization.envelope import sign_ticket
 from shared.sanitization.note import NoteEvent
-from tests.contracts.database.conftest import Place
+from tests.contracts.database.originals import Place
 from tests.control_plane.backup.kept import Kept
 from tests.control_plane.sanitize.desk import Desk
 from tests.shared.sanitization import wipes

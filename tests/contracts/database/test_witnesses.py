@@ -1,9 +1,7 @@
 """Witnesses of the Merkle log on every engine: what they cosigned is kept once, and what they saw is not forgotten."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,16 +23,9 @@ from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.audit.tlog.note import Note, sign_note
 from shared.audit.tlog.witness_key import sign_witness_key, witness_name
 from shared.audit.tlog.witnessing import Cosigned
-from tests.contracts.database.conftest import Place
+from tests.contracts.database.originals import Place
 from tests.control_plane.vault.bench import Bench
 from tests.control_plane.witnesses.logs import OtherLog
-
-
-@pytest.fixture
-def bench(place: Place, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "centre", url=place.url)
-    yield bench
-    close_database(bench.database)
 
 
 def test_a_host_cosigns_and_what_it_saw_stops_issuing_until_a_person_accepts_it(bench: Bench) -> None:
