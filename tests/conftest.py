@@ -1,5 +1,6 @@
 """What holds for every test: at the end it is said what could not run on this machine, and why."""
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -15,6 +16,10 @@ settings.load_profile("leadglass")
 # An environment that is active comes first there, and pynetdicom has put programs named like DCMTK's into it.
 _OURS = str(Path(sys.executable).parent)
 os.environ["PATH"] = os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if each != _OURS)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # thousands of tests were collected, and outlive them all: they are not looked through again and again
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
