@@ -16,6 +16,9 @@ from edge_agent.enrol.enroller import enrol
 from provisioning.demo.reactor import hold
 from tests.fakes.centre import Centre
 from tests.fakes.software_tpm import SoftwareTpm, software_tpm
+from tests.forked import FORKING
+
+FORKING.set_forkserver_preload(["tests.edge_agent.link.killed"])
 
 
 @pytest.fixture

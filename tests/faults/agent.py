@@ -2,18 +2,20 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Protocol
 
 import psutil
 
 from edge_agent.config import AgentFolder
 from edge_agent.health.local import LocalStatus, read_status
+from tests.faults import standin
+from tests.forked import FORKING, Forked
 
 ROOT = Path(__file__).parents[2]
 _START_S = 90.0
@@ -24,10 +26,22 @@ AGENT = ("edge_agent",)
 ON_A_SMALL_DISK = ("tests.faults.standin", "whole")
 
 
+class Process(Protocol):
+    pid: int
+
+    def kill(self) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
 class AgentProcess:
     """One run of the agent. Its folder outlives it; its log lies beside the folder and gathers every run."""
 
-    def __init__(self, folder: AgentFolder, process: "subprocess.Popen[bytes]", ready: Path, log: Path) -> None:
+    def __init__(self, folder: AgentFolder, process: Process, ready: Path, log: Path) -> None:
         self.folder, self.log = folder, log
         self._process, self._ready = process, ready
         self._never = Event()
@@ -52,7 +66,7 @@ class AgentProcess:
         self._process.wait(_STOP_S)
 
     def terminate(self) -> int:
-        self._process.send_signal(signal.SIGTERM)
+        self._process.terminate()
         return self._process.wait(_STOP_S)
 
     def ended(self) -> int:
@@ -125,14 +139,21 @@ def running(
     place = beside or folder.path.parent
     ready, log = place / "ready.json", place / "agent.log"
     ready.unlink(missing_ok=True)
-    command = [sys.executable, "-m", *module, "run", "--data", str(folder.path), "--dicom-port", "0"]
-    with log.open("ab") as stderr:
-        process = subprocess.Popen(
-            [*command, "--ready-file", str(ready)], cwd=ROOT, stderr=stderr, env={**os.environ, **(environment or {})}
-        )
+    options = ["run", "--data", str(folder.path), "--dicom-port", "0", "--ready-file", str(ready)]
+    process = _started(module, options, environment or {}, log)
     try:
         yield AgentProcess(folder, process, ready, log)
     finally:
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+def _started(module: Sequence[str], options: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    # A library that is to be loaded before all else is loaded by no process that is there already.
+    if module[0] == standin.__name__ and "LD_PRELOAD" not in environment:
+        return Forked(FORKING.Process(target=standin.begin, args=([*module[1:], *options], environment, log)))
+    with log.open("ab") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", *module, *options], cwd=ROOT, stderr=stderr, env={**os.environ, **environment}
+        )

@@ -10,7 +10,9 @@ import pytest
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from tests.faults.vault import Vault, publishing
+from tests.forked import FORKING
 
+FORKING.set_forkserver_preload(["tests.faults.standin", "tests.faults.journaling"])
 _MEMORY = Path("/dev/shm")  # noqa: S108 (what lies there lies in a folder of its own)
 
 

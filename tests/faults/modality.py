@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 from provisioning.demo.needles import Identity, Needle, needles, probes
@@ -34,7 +35,7 @@ class Image:
     instance: str
     dataset: bytes
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         return sha256(self.dataset).digest()
 

@@ -8,8 +8,9 @@ python -m tests.faults.standin PART run --data DIR --dicom-port 0 --ready-file F
 import argparse
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -83,14 +84,22 @@ PARTS: dict[str, Callable[[Agent], None]] = {
 }
 
 
-def main() -> None:
+def begin(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    """Be the agent in a process that was forked for it, with what it logs at the end of `log`."""
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    os.environ.update(environment)
+    main(arguments)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("part", choices=sorted(PARTS))
     parser.add_argument("command", choices=["run"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--dicom-port", type=int, required=True)
     parser.add_argument("--ready-file", type=Path, required=True)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     folder = AgentFolder(arguments.data)
     offset = os.environ.get(OFFSET_FILE)
     clock: Clock = OffsetClock(Path(offset)) if offset else SystemClock()

@@ -1,6 +1,5 @@
 """kill -9 at any moment while records are appended, and a disk that fills up: the log of a host, and the centre's."""
 
-import multiprocessing
 import random
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,10 +15,8 @@ from control_plane.db.engine import close_database
 from shared.audit.record import AuditRecord, StoredRecord, leaf_hash
 from tests.control_plane.vault.bench import Bench
 from tests.faults.journaling import CENTRE, HOST, append, hosts_journal
+from tests.forked import FORKING
 
-# What a writer imports takes seconds, and what it appends milliseconds: each begins where the imports are done.
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.faults.journaling"])
 _APPENDS, _KILLS = 1000, 500
 _APPENDS_IN_BRIEF, _KILLS_IN_BRIEF = 300, 3
 
@@ -27,8 +24,8 @@ _APPENDS_IN_BRIEF, _KILLS_IN_BRIEF = 300, 3
 @contextmanager
 def appending(side: str, folder: Path, name: str, ahead: int = 0) -> Iterator[tuple[BaseProcess, Connection]]:
     """Yield a process that appends records, and what it tells; at the end it is gone."""
-    hears, tells = _FORKING.Pipe(duplex=False)
-    process = _FORKING.Process(target=append, args=(side, folder, name, tells, ahead))
+    hears, tells = FORKING.Pipe(duplex=False)
+    process = FORKING.Process(target=append, args=(side, folder, name, tells, ahead))
     process.start()
     tells.close()
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -30,12 +30,14 @@ from edge_agent.spool.spool import RESERVE_BYTES
 from shared.audit.events import Event
 from shared.audit.record import GENESIS, AuditRecord
 from shared.fleet.receipt import Receipt, sign_receipt
-from shared.identity import HostId, ObjectId
+from shared.identity import ObjectId
 from shared.sealing import object_file
 from shared.sealing.record import record_digest
+from shared.signing import SoftwareSigner
 from tests.edge_agent.capture.wire import EXPLICIT
 from tests.fakes.centre import open_object
 from tests.fakes.host import CT, Host
+from tests.fakes.signers import CentreKeys
 from tests.faults.disk import Left
 from tests.faults.evidence import verify_none_lost, verify_none_twice
 from tests.faults.modality import Image, image
@@ -85,17 +87,16 @@ class VaultDoor:
         return
 
 
-# The same objects are looked at after every cut, and what holds of their bytes holds.
-_OPENED: dict[tuple[HostId, bytes], bytes] = {}
-
-
 def opened(host: Host, sealed: bytes) -> bytes:
     """Return the digest of the data set in a sealed object, everything verified."""
-    name = host.host_id, sha256(sealed).digest()
-    if name not in _OPENED:
-        dataset, entry, _ = open_object(sealed, host.signer.public, host.keys)
-        _OPENED[name] = Image(entry.sop_instance_uid, dataset).digest
-    return _OPENED[name]
+    return _opened(sealed, host.signer, host.keys)
+
+
+# The same objects are looked at after every cut, and what holds of their bytes holds. Those of one cut alone age out.
+@lru_cache(64)
+def _opened(sealed: bytes, signer: SoftwareSigner, keys: CentreKeys) -> bytes:
+    dataset, entry, _ = open_object(sealed, signer.public, keys)
+    return Image(entry.sop_instance_uid, dataset).digest
 
 
 @dataclass

@@ -2,14 +2,12 @@
 
 import io
 from datetime import UTC, datetime
-from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import strategies as st
 
-from shared import canonical
 from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.record import GENESIS, StoredRecord, compose
+from shared.canonical import Json
 from shared.devices.verdict import Access, Cause, Target
 from shared.fleet.devices import (
     Authorized,
@@ -32,8 +30,6 @@ from shared.sealing.object_file import BodyWindow, ObjectParts
 from shared.sealing.open import StoredObject, open_verified
 from shared.sealing.seal import ObjectSealer, Sealed, Sealing, StreamSink
 from shared.signing import SoftwareSigner
-
-Json: TypeAlias = canonical.Json
 
 NOW = datetime(2026, 1, 31, 8, 0, 0, 250000, tzinfo=UTC)
 HOST, OBJECT = HostId(bytes(range(16))), ObjectId(bytes(range(16, 32)))
@@ -125,49 +121,3 @@ def flipped(data: bytes, bit: int) -> bytes:
     spoiled = bytearray(data)
     spoiled[bit // 8] ^= 1 << bit % 8
     return bytes(spoiled)
-
-
-@st.composite
-def spoiled(draw: st.DrawFn, data: bytes) -> bytes:
-    """Draw `data` with one small change: a byte changed, left out, put in, or the end cut or lengthened."""
-    at = draw(st.integers(0, len(data) - 1))
-    byte = bytes([draw(st.integers(0, 255))])
-    return draw(
-        st.sampled_from([
-            data[:at] + byte + data[at + 1 :],
-            data[:at] + data[at + 1 :],
-            data[:at] + byte + data[at:],
-            data[:at],
-            data + byte,
-        ])
-    )  # fmt: skip
-
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53) + 1, 2**53 - 1)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.text(st.characters(max_codepoint=127), max_size=8), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-
-
-@st.composite
-def with_another_member(draw: st.DrawFn, value: Json) -> Json:
-    """Draw a JSON value that differs from `value` in one place, however deep."""
-    if isinstance(value, dict) and value and draw(st.booleans() | st.just(True)):
-        name = draw(st.sampled_from(sorted(value)))
-        how = draw(st.sampled_from(["inside", "without", "beside"]))
-        if how == "without":
-            return {other: value[other] for other in value if other != name}
-        if how == "beside":
-            return {**value, draw(st.text(st.characters(max_codepoint=127), max_size=8)): draw(json_values)}
-        return {**value, name: draw(with_another_member(value[name]))}
-    if isinstance(value, list) and value and draw(st.booleans()):
-        at = draw(st.integers(0, len(value) - 1))
-        return [*value[:at], draw(with_another_member(value[at])), *value[at + 1 :]]
-    return draw(json_values)

@@ -8,20 +8,20 @@ from hypothesis import strategies as st
 from shared import canonical
 from shared.canonical import Json
 from shared.errors import Malformed
-from tests.shared import made
+from tests.shared import drawn
 
 
-@given(made.json_values)
+@given(drawn.json_values)
 def test_what_is_encoded_parses_to_the_same_value(value: Json) -> None:
     assert canonical.parse(canonical.encode(value), "it") == value
 
 
-@given(made.json_values)
+@given(drawn.json_values)
 def test_what_is_encoded_is_json_to_everyone_else(value: Json) -> None:
     assert json.loads(canonical.encode(value)) == value
 
 
-@given(made.json_values, st.sampled_from([{"indent": 1}, {"separators": (", ", ":")}, {"separators": (",", ": ")}]))
+@given(drawn.json_values, st.sampled_from([{"indent": 1}, {"separators": (", ", ":")}, {"separators": (",", ": ")}]))
 def test_the_same_value_printed_otherwise_is_refused(value: Json, style: dict[str, Any]) -> None:
     otherwise = json.dumps({"a": value, "b": value}, sort_keys=True, ensure_ascii=False, **style).encode()
 

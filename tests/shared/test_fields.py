@@ -10,7 +10,7 @@ from shared import clock
 from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields, decode_base64, encode_base64
-from tests.shared import made
+from tests.shared import drawn
 
 READERS: dict[str, Callable[[Fields], object]] = {
     "text": lambda fields: fields.text("x"),
@@ -28,7 +28,7 @@ every_reader = pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 
 
 @every_reader
-@given(value=made.json_values)
+@given(value=drawn.json_values)
 def test_any_value_is_read_or_refused_as_malformed(read: Callable[[Fields], object], value: Json) -> None:
     fields = Fields({"x": value}, "it")
     try:

@@ -52,7 +52,7 @@ from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord
 from shared.self_test.exchange import CentresWord, Comparison, SelfTestAnswer, SelfTestQuestion
 from shared.signing import EvidencePublicKey, Label, sign_statement, verify_statement
-from tests.shared import made
+from tests.shared import drawn, made
 from tests.shared.sanitization import tickets, wipes
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -222,7 +222,7 @@ def test_a_valid_one_is_read_and_prints_back_unchanged(form: Form) -> None:
 @every_form
 @given(data=st.data())
 def test_a_valid_one_with_a_small_change_prints_back_unchanged_or_is_refused(form: Form, data: st.DataObject) -> None:
-    reads(form, data.draw(made.spoiled(form.valid)))
+    reads(form, data.draw(drawn.spoiled(form.valid)))
 
 
 @every_form
@@ -243,13 +243,13 @@ def test_random_bytes_after_a_valid_beginning_are_never_read(form: Form, noise: 
 @every_json_form
 @given(data=st.data())
 def test_a_valid_one_with_another_member_prints_back_unchanged_or_is_refused(form: Form, data: st.DataObject) -> None:
-    value = data.draw(made.with_another_member(json.loads(form.valid)))
+    value = data.draw(drawn.with_another_member(json.loads(form.valid)))
 
     reads(form, canonical.encode(value))
 
 
 @every_json_form
-@given(value=made.json_values)
+@given(value=drawn.json_values)
 def test_other_json_is_never_read(form: Form, value: canonical.Json) -> None:
     if form is not JSON_FORMS["canonical JSON"]:
         assert not reads(form, canonical.encode(value))

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 from shared.devices.printable import printable
 
@@ -71,6 +72,7 @@ def _head(text: str, width: int) -> str:
     return head
 
 
+@lru_cache(1024)
 def _columns(char: str) -> int:
     if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me"):
         return 0

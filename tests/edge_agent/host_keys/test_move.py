@@ -51,9 +51,32 @@ def vault(tpm: SoftwareTpm) -> Vaults:
     return vaults_of(tpm)
 
 
+class Remembered:
+    """A TPM that is asked once what a wrapped key opens to: the same bytes lie in many folders that are looked at."""
+
+    protection = TPM
+
+    def __init__(self, vault: KeyVault) -> None:
+        self._vault = vault
+        self._opened: dict[tuple[KeyName, bytes], bytes] = {}
+
+    def wrap(self, name: KeyName, private: bytes, /) -> bytes:
+        return self._vault.wrap(name, private)
+
+    def unwrap(self, name: KeyName, wrapped: bytes, /) -> bytes:
+        if (name, wrapped) not in self._opened:
+            self._opened[name, wrapped] = self._vault.unwrap(name, wrapped)
+        return self._opened[name, wrapped]
+
+    def split(self, content: bytes, /) -> tuple[bytes, bytes]:
+        return self._vault.split(content)
+
+
 def vaults_of(tpm: SoftwareTpm) -> Vaults:
+    remembered = Remembered(tpm.vault)
+
     def vault(protection: KeyProtection) -> KeyVault:
-        return tpm.vault if protection is TPM else FILES
+        return remembered if protection is TPM else FILES
 
     return vault
 

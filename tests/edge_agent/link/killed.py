@@ -1,13 +1,8 @@
-"""Relays what a guard wrote until it is killed.
-
-python -m tests.edge_agent.link.killed FOLDER SOCKET HOST [before-confirm]
-
-With `before-confirm` it stops for ever between what it wrote and what it would confirm, and says so.
-"""
+"""Relays what a guard wrote until it is killed."""
 
 import os
-import sys
 import threading
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from edge_agent.link.bundles import KeptBundles
@@ -17,20 +12,25 @@ from edge_agent.parts import Bell
 from shared.identity import HostId
 from tests.fakes.host import Host
 
-ROOT = Path(__file__).parents[3]
 
+class Client(GuardClient):
+    """`told` hears what it does. One that `stops` does so for ever between what it wrote and what it would confirm."""
 
-class StopsBeforeItConfirms(GuardClient):
+    def __init__(self, path: Path, told: Connection, *, stops: bool) -> None:
+        super().__init__(path, guard_user=os.getuid())
+        self._told, self._stops = told, stops
+
     def confirm(self, upto: int) -> None:
-        sys.stdout.write(f"written up to {upto}\n")
-        sys.stdout.flush()
-        threading.Event().wait()
+        if self._stops:
+            self._told.send(f"written up to {upto}")
+            threading.Event().wait()
+        super().confirm(upto)
 
 
-def main(folder: Path, path: Path, host_id: HostId, client: type[GuardClient]) -> None:
+def relay(folder: Path, path: Path, host_id: HostId, told: Connection, *, stops: bool) -> None:
     host = Host(folder, host_id=host_id)
-    relay = GuardRelay(
-        lambda: client(path, guard_user=os.getuid()),
+    relaying = GuardRelay(
+        lambda: Client(path, told, stops=stops),
         host_id=host_id,
         journal=host.journal,
         database=host.database,
@@ -39,15 +39,5 @@ def main(folder: Path, path: Path, host_id: HostId, client: type[GuardClient]) -
         bell=Bell(),
         spread=lambda: 0.0,
     )
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    relay.run(threading.Event())
-
-
-if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]),
-        Path(sys.argv[2]),
-        HostId.parse(sys.argv[3]),
-        StopsBeforeItConfirms if sys.argv[4:] == ["before-confirm"] else GuardClient,
-    )
+    told.send("ready")
+    relaying.run(threading.Event())

@@ -2,13 +2,12 @@
 
 import os
 import random
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -27,9 +26,10 @@ from shared.audit.record import AuditRecord
 from shared.devices.record import GENESIS, MAX_BYTES, MAX_TEXT_CHARS, GuardEvent, GuardRecord
 from shared.fleet.devices import GuardReport
 from shared.policy.document import ORGANISATION
-from tests.edge_agent.link.killed import ROOT
+from tests.edge_agent.link.killed import relay
 from tests.fakes.guard import NOW, STICK, MemoryDesk, chain, guard, record
 from tests.fakes.host import Host
+from tests.forked import FORKING
 from tests.threads import in_thread
 
 
@@ -401,19 +401,18 @@ def test_an_offer_that_is_refused_keeps_no_record_back(host: Host, direct: Direc
 
 
 @contextmanager
-def agent(host: Host, path: Path, *how: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "tests.edge_agent.link.killed", str(host.folder), str(path), str(host.host_id)]
-    with subprocess.Popen([*command, *how], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-            child.wait()
-
-
-def heard(child: "subprocess.Popen[str]", line: str) -> None:
-    assert child.stdout is not None
-    assert child.stdout.readline() == line + "\n"
+def agent(host: Host, path: Path, *, stops: bool = False) -> Iterator[Connection]:
+    """Yield what an agent of its own says, which is killed at the end."""
+    hears, tells = FORKING.Pipe(duplex=False)
+    process = FORKING.Process(target=relay, args=(host.folder, path, host.host_id, tells), kwargs={"stops": stops})
+    process.start()
+    tells.close()
+    try:
+        yield hears
+    finally:
+        process.kill()
+        process.join()
+        hears.close()
 
 
 def test_an_agent_that_is_killed_between_writing_and_confirming_loses_and_doubles_nothing(
@@ -422,14 +421,14 @@ def test_an_agent_that_is_killed_between_writing_and_confirming_loses_and_double
     path, desk = tmp_path / "guard.sock", MemoryDesk(chain(3))
     host.database.close()
     with guard(path, desk):
-        with agent(host, path, "before-confirm") as child:
-            heard(child, "ready")
-            heard(child, "written up to 3")
+        with agent(host, path, stops=True) as child:
+            assert child.recv() == "ready"
+            assert child.recv() == "written up to 3"
         assert desk.confirmed == 0
         desk.add(2)
-        with agent(host, path, "before-confirm") as child:
-            heard(child, "ready")
-            heard(child, "written up to 3")  # what the killed one wrote is there, and nothing of it again
+        with agent(host, path, stops=True) as child:
+            assert child.recv() == "ready"
+            assert child.recv() == "written up to 3"  # what the killed one wrote is there, and nothing of it again
         host.open()
         assert (numbers(host), desk.confirmed) == ([1, 2, 3], 0)
         catch_up(host, DirectGuard(desk))
@@ -449,7 +448,7 @@ def test_whenever_an_agent_is_killed_every_record_arrives_once(host: Host, tmp_p
         for _ in range(6):
             desk.add(rng.randrange(1, 400))
             with agent(host, path) as child:
-                heard(child, "ready")
+                assert child.recv() == "ready"
                 threading.Event().wait(rng.uniform(0.0, 0.15))
         host.open()
         catch_up(host, DirectGuard(desk))

@@ -53,7 +53,8 @@ def page(report: HandOver) -> bytes:
 
 def test_the_page_says_in_both_languages_what_the_report_says(tmp_path: Path) -> None:
     file = signed()
-    text = read(draw(file), tmp_path)
+    pdf = draw(file)
+    text = read(pdf, tmp_path)
 
     for said in (
         "Hand-over of a protected host", "受保护主机交接报告", "CT 二号机房 1.14", str(file.report.host_id), "王小明",
@@ -63,21 +64,21 @@ def test_the_page_says_in_both_languages_what_the_report_says(tmp_path: Path) ->
         "1 FAIL 未通过", "4 NOT EVALUATED 未评估", "2 PASS 通过",
     ):  # fmt: skip
         assert all(part in text for part in said.split()), said
-    assert attached_file(draw(file), ATTACHMENT, "hand-over PDF") == file.encode()
+    assert attached_file(pdf, ATTACHMENT, "hand-over PDF") == file.encode()
 
 
 def test_a_fail_is_never_drawn_as_a_pass(tmp_path: Path) -> None:
     """Keep the last page as the control: the very same finding, passed, is green and not listed as open."""
-    failed, passed = (visit([replace(SWAP, verdict=verdict)], word()) for verdict in (Verdict.FAIL, Verdict.PASS))
+    failed, passed = (page(visit([replace(SWAP, verdict=of)], word())) for of in (Verdict.FAIL, Verdict.PASS))
 
-    text = read(page(failed), tmp_path)
+    text = read(failed, tmp_path)
     assert "FAILpreflightswap-encryption" in text
     assert "swap-encryption" not in text.partition("已通过的项目")[2]
-    assert colours(page(failed), tmp_path)[RED] > 0
+    assert colours(failed, tmp_path)[RED] > 0
 
-    text = read(page(passed), tmp_path)
+    text = read(passed, tmp_path)
     assert "swap-encryption" in text.partition("已通过的项目")[2]
-    assert colours(page(passed), tmp_path)[RED] == 0
+    assert colours(passed, tmp_path)[RED] == 0
 
 
 def test_what_does_not_fit_is_named_and_counted_on_the_one_page(tmp_path: Path) -> None:
@@ -111,12 +112,16 @@ def test_a_character_without_a_picture_is_named_and_not_left_blank(tmp_path: Pat
     assert "[notshown未显示U+1F600]" in text
 
 
+@pytest.fixture(scope="module")
+def drawn() -> bytes:
+    return draw(signed())
+
+
 @pytest.mark.parametrize("damage", ["no PDF", "cut", "nothing attached", "two attached"])
-def test_a_pdf_without_just_one_signed_file_is_refused(damage: str) -> None:
-    pdf = draw(signed())
+def test_a_pdf_without_just_one_signed_file_is_refused(damage: str, drawn: bytes) -> None:
     data = {
         "no PDF": b"%PDF-1.7\nnothing",
-        "cut": pdf[: len(pdf) // 2],
+        "cut": drawn[: len(drawn) // 2],
         "nothing attached": with_attached(),
         "two attached": with_attached(signed().encode(), signed().encode()),
     }[damage]

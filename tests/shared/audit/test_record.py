@@ -19,7 +19,7 @@ from shared.audit.record import (
 )
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.sealing.hpke import BoxLabel, SealingPublicKey
-from tests.shared import made
+from tests.shared import drawn, made
 
 anything = st.text(st.characters(), max_size=300)
 
@@ -132,7 +132,7 @@ def test_a_record_in_another_form_is_refused(was: bytes, put: bytes) -> None:
 # ---- the private part
 
 
-@given(st.dictionaries(st.text(st.characters(max_codepoint=127), max_size=8), made.json_values, max_size=4))
+@given(st.dictionaries(st.text(st.characters(max_codepoint=127), max_size=8), drawn.json_values, max_size=4))
 def test_a_private_part_opens_to_what_was_written(private: dict[str, canonical.Json]) -> None:
     record = written(replace(made.happening(), private=private))
 
