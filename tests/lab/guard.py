@@ -56,7 +56,7 @@ class LabGuard:
         self._guest.run(
             f"tar --extract --file /run/leadglass.tar --directory / && rm /run/leadglass.tar && chmod 700 {STATE} && "
             "systemd-sysusers && systemd-tmpfiles --create leadglass-guard.conf && udevadm control --reload && "
-            f"systemctl daemon-reload && systemctl enable {UNIT} && mkdir -p /usr/local/sbin && "
+            f"systemctl enable {UNIT} && mkdir -p /usr/local/sbin && "
             f"ln -s /{PLACE}/bin/leadglass-guard /usr/local/sbin/"
         )
 
@@ -139,14 +139,15 @@ class LabGuard:
     def await_decided(self, port: str, authorized: Authorized, *, serial: str | None = None) -> DeviceState:
         """Wait until the guard reports this of the port, and return what it reports. Raises LabError."""
 
+        found: list[DeviceState] = []
+
         def is_so() -> bool:
             device = self.device(port)
-            return device is not None and device.authorized is authorized and serial in (None, device.serial)
+            found[:] = [device] if device is not None and device.authorized is authorized else []
+            return bool(found) and serial in (None, found[0].serial)
 
         self._until(f"{port} is reported as authorized: {authorized}", is_so)
-        device = self.device(port)
-        assert device is not None
-        return device
+        return found[0]
 
     def await_record(self, event: GuardEvent, subject: str, *, after: int = 0) -> GuardRecord:
         """Wait for a record with a number above `after`. Raises LabError."""

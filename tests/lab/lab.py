@@ -191,7 +191,7 @@ def snapshot(image: Image, boot: Boot) -> Path:
     """Return the folder with a machine that has just started this way, made now if it is not in the cache."""
     parts = (
         Path(__file__).with_name("machine.py").read_bytes(), Path(__file__).read_bytes(), boot.command_line,
-        str(boot.tpm), boot.memory,
+        str(boot.tpm),
     )  # fmt: skip
     version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, check=True).stdout
     name = cache.key(image.folder.name, version, archive(laid_over(boot, image)), *parts)

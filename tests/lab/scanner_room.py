@@ -27,7 +27,6 @@ from tests.lab.centre import Centre, centre
 from tests.lab.guest import Done
 from tests.lab.image import image
 from tests.lab.lab import Lab
-from tests.lab.machine import Boot
 from tests.lab.wire import LabError
 
 GUIDE = ROOT / "docs/guides/visit.md"
@@ -126,7 +125,7 @@ def scanner_room(folder: Path) -> Iterator[ScannerRoom]:
         running.publish(POLICY)
         sheet = _stick(folder, running)
         _ext4(folder / "images.img", _DISK)
-        with Lab(image(), Boot(memory="1280M")) as lab:
+        with Lab(image()) as lab:
             room = ScannerRoom(lab, running, Session(lab), sheet)
             room.ready()
             yield room

@@ -12,6 +12,7 @@ from typing import Any
 
 Message = dict[str, Any]
 POLL_S = 0.005
+RESTED = 2  # times as long as a look took: where the guest is asked, it takes the processor from what is waited for
 
 
 class LabError(AssertionError):
@@ -82,7 +83,11 @@ def _connect(path: Path, timeout_s: float) -> socket.socket:
 def until(what: str, holds: Callable[[], bool], timeout_s: float = 90, every_s: float = POLL_S) -> None:
     """Wait for what sends no event. Raises LabError: it did not come about."""
     deadline = time.monotonic() + timeout_s
-    while not holds():
-        if time.monotonic() > deadline:
+    while True:
+        began = time.monotonic()
+        if holds():
+            return
+        now = time.monotonic()
+        if now > deadline:
             raise LabError(f"not within {timeout_s:.0f} s: {what}")
-        time.sleep(every_s)
+        time.sleep(max(every_s, RESTED * (now - began)))

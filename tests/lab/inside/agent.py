@@ -18,11 +18,13 @@ import socket
 import subprocess
 import threading
 import time
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 PORT_NAME = "leadglass.lab"
 POLL_S = 0.01
+RESTED = 4  # times as long as a look took: it takes the processor from what is waited for
 TALK_S = 20.0
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -35,7 +37,7 @@ Message = dict[str, Any]
 
 
 def matches(pattern: str) -> list[str]:
-    return sorted(str(path) for path in Path("/").glob(pattern.lstrip("/")))
+    return sorted(glob(pattern))  # noqa: PTH207  Path.glob takes twenty times as long for a plain path
 
 
 def text_of(path: str) -> str | None:
@@ -144,10 +146,12 @@ class Agent:
         """Wait until the file says `equals`; without it, until something matches the pattern, or nothing does."""
         deadline = time.monotonic() + timeout_s
         while True:
+            began = time.monotonic()
             met = bool(matches(path)) is there if equals is None else text_of(path) == equals
-            if met or time.monotonic() > deadline:
-                return {"met": met, "text": text_of(path), "monotonic_s": time.monotonic()}
-            time.sleep(POLL_S)
+            now = time.monotonic()
+            if met or now > deadline:
+                return {"met": met, "text": text_of(path), "monotonic_s": now}
+            time.sleep(max(POLL_S, RESTED * (now - began)))
 
     def do_put(self, path: str, data: str, mode: int, append: bool) -> Message:
         file = Path(path)
