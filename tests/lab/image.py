@@ -170,7 +170,7 @@ def _settle(tree: Path) -> None:
     units = tree / "etc/systemd/system"
     for unit in MASKED:
         _mask(units / unit)
-    # systemd runs all of them at every reload, two thirds of its cost, and none finds anything here to make a unit of.
+    # systemd runs all of them at every reload, more than half of its cost, and none finds a unit to make here.
     generators = tree / "etc/systemd/system-generators"
     generators.mkdir(exist_ok=True)
     for generator in (tree / "usr/lib/systemd/system-generators").iterdir():
