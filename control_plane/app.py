@@ -390,7 +390,8 @@ class ControlPlane:
         )  # fmt: skip
         yield Door(
             "enrolment", self._enrolment_door(), any_address, settings.enrol_port, server_context(tls, client_ca=None),
-            max_body_bytes=MAX_ENROLMENT_BYTES, timeout_s=10,
+            max_body_bytes=MAX_ENROLMENT_BYTES, most_body_ahead_bytes=MAX_ENROLMENT_BYTES, answers_once=True,
+            timeout_s=10,
         )  # fmt: skip
         people = people_door(self._people_services())
         yield Door(

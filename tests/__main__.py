@@ -12,8 +12,8 @@ leaves just what it would leave on a disk.
 What a run has to say comes when it is done, and at the end what became of each. The exit code is pytest's own, the
 worst of all. A few tests that failed while others had the processors are tried again when nothing else runs, each
 once. Those that pass then are *unsteady*: named at the end, with what was wrong the first time above, and to be mended
-though the run is not failed for them. None of those that an image or a drive is at stake in: what is lost once in
-thirty runs is lost.
+though the run is not failed for them. None of NEVER_UNSTEADY, where images and drives are taken through faults: what is
+lost once in thirty runs is lost.
 """
 
 import json
@@ -64,6 +64,10 @@ class Ended:
     def last_line(self) -> str:
         return self.said.rstrip().rpartition("\n")[2]
 
+    def all_passed(self, tests: Sequence[str]) -> bool:
+        """Return whether just these ran, and every one of them passed: none was skipped, and none not found."""
+        return self.code == 0 and self.last_line.startswith(f"{len(tests)} passed in ")
+
 
 def main(options: Sequence[str]) -> int:
     pytest = [sys.executable, "-m", "pytest", "-q", *options]
@@ -71,20 +75,24 @@ def main(options: Sequence[str]) -> int:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             begun = [pool.submit(_done, pytest, run, None if run in ON_DISK else memory) for run in RUNS]
             ended = [_told(each.result()) for each in as_completed(begun)]
-        tried = {
-            each.run: _told(_done(pytest, each.run, None if each.run in ON_DISK else memory, each.failed))
-            for each in to_try_again(ended)
-        }
+        tried = [
+            (each, _told(_done(pytest, each.run, None if each.run in ON_DISK else memory, each.failed)))
+            for each in (() if options else to_try_again(ended))
+        ]
+    unsteady = {each.run for each, again in tried if again.all_passed(each.failed)}
     print("\n", *(f"{each.run:30} {each.last_line}\n" for each in ended), sep="", end="")
-    for run, again in tried.items():
-        print(f"{run:30} {'still fails' if again.code else 'UNSTEADY: passed when tried again'}: {again.last_line}")
-    return max(tried.get(each.run, each).code for each in ended)
+    for each, again in tried:
+        became = "UNSTEADY: passed when tried again" if each.run in unsteady else "not passed when tried again"
+        print(f"{each.run:30} {became}: {again.last_line}")
+    return max(0 if each.run in unsteady else each.code for each in ended)
 
 
 def to_try_again(ended: Sequence[Ended]) -> Sequence[Ended]:
     """Return the runs whose failed tests are to be tried once more; none where something is wrong for certain."""
     bad = [each for each in ended if each.code]
-    certain = any(each.code != 1 or not each.failed or each.run in NEVER_UNSTEADY for each in bad)
+    certain = any(
+        each.code != 1 or not each.failed or " error" in each.last_line or each.run in NEVER_UNSTEADY for each in bad
+    )
     return () if certain or sum(len(each.failed) for each in bad) > _MOST_UNSTEADY else bad
 
 

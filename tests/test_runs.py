@@ -64,7 +64,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 def test_a_run_that_fails_is_the_exit_code_of_all(runs: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert runs(PASSES, FAILS, PASSES) == 1
-    assert "still fails: 1 failed" in capsys.readouterr().out
+    assert "not passed when tried again: 1 failed" in capsys.readouterr().out
 
 
 def test_a_test_that_fails_once_is_named_unsteady(runs: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +72,15 @@ def test_a_test_that_fails_once_is_named_unsteady(runs: Callable[..., int], caps
     said = capsys.readouterr().out
     assert "lost a race" in said
     assert "UNSTEADY: passed when tried again: 1 passed" in said
+
+
+SKIPPED_THEN = FAILS_ONCE.replace(
+    "    assert been", "    if been:\n        import pytest; pytest.skip()\n    assert been"
+)
+
+
+def test_what_is_skipped_the_second_time_has_not_passed(runs: Callable[..., int]) -> None:
+    assert runs(SKIPPED_THEN) == 1
 
 
 def test_where_an_image_is_at_stake_once_is_enough(runs: Callable[..., int]) -> None:
@@ -84,6 +93,7 @@ def test_where_an_image_is_at_stake_once_is_enough(runs: Callable[..., int]) -> 
         pytest.param(Ended("tests/one", "", 2), id="a run that did not begin"),
         pytest.param(Ended("tests/one", "", 1, ("1", "2", "3", "4")), id="more than an accident"),
         pytest.param(Ended("tests/one", "", -9), id="a run that was killed"),
+        pytest.param(Ended("tests/one", "1 passed, 1 error in 1s\n", 1, ("1",)), id="an error around a test"),
     ],
 )
 def test_what_is_wrong_for_certain_is_not_tried_again(ended: Ended) -> None:

@@ -46,7 +46,6 @@ def init(options: Namespace) -> int:
 
 
 def run(options: Namespace) -> int:
-    gc.disable()  # until it serves: nearly all that a start makes stays
     clock, folders = SystemClock(), folders_of(options)
     logs.configure(clock)
     os.umask(_OWNER_ONLY)
@@ -63,15 +62,16 @@ def run(options: Namespace) -> int:
     # Before the database is opened, which may bring it to a newer schema.
     with folders.sole_use():
         settings = _settings(options, folders)
+        gc.disable()  # nearly all that an import makes stays
         from control_plane.app import ControlPlane  # takes longer than to see that it cannot be run
 
+        gc.enable()
         centre = ControlPlane(settings, clock)
         first_start.remember_host(folders, settings.host)
         centre.start()
         try:
             _announce(options.ready_file, centre.addresses())
             gc.freeze()  # what is there now stays: looking through it again and again takes time from every request
-            gc.enable()
             manager.ready()
             while not stop.wait(manager.interval_s):
                 if centre.answers():

@@ -87,7 +87,11 @@ class CoverageRuns:
         """Begin to compare `day` and return; `is_running` says until when. Raises what `run` does."""
         document = self._verified(day)
         self._begin()
-        Thread(target=self._in_background, args=(day, document), name="coverage", daemon=True).start()
+        try:
+            Thread(target=self._in_background, args=(day, document), name="coverage", daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            self._one.release()
+            raise
 
     def run_due(self) -> None:
         """Compare what is due, for the scheduler. What cannot be compared now is due again later, as `plan` says."""

@@ -40,6 +40,7 @@ _BROKER_USER = "mosquitto"
 _START_S = 15.0
 _STOP_S = 5.0
 _ASK_AGAIN_S = 0.3
+_MOST_OWED = 3
 _STEADY_S = 60.0  # a broker that ran this long begins again with the shortest pause
 _PORT_ATTEMPTS = 5
 _STILL_OUR_PARENT = 'test "$PPID" = "$1" && shift && exec "$@"'
@@ -172,13 +173,15 @@ class ManagedBroker:
     def _have_read_again(self) -> None:
         """Mosquitto 2.0 forgets a HUP that comes while it still reads for the one before, so it is asked again.
 
-        And what it says to one of before may be heard only now, so as many answers do not count as it may still owe.
+        And what it says to one of before may be heard only now, so as many answers do not count as it may still owe: a
+        HUP that waits, and what it has said and nobody heard yet. What it left unanswered for long it has forgotten.
         """
         until = monotonic() + _STOP_S
         with self._lock:
-            if monotonic() - self._asked_at > _STOP_S:
-                self._said = self._asked  # what was not answered by now was forgotten
-            wanted = self._asked + 1
+            is_recent = monotonic() - self._asked_at <= _STOP_S
+            owed = min(max(self._asked - self._said, 0), _MOST_OWED) if is_recent else 0
+            # Counted from here: who else sends a HUP has it say more than it was asked here.
+            self._asked, wanted = self._said + owed, self._said + owed + 1
             while monotonic() < until:
                 if not self._running or self._process is None:
                     raise BrokerUnavailable(self._reason or "it is not started")

@@ -3,7 +3,7 @@
 cheroot makes the TLS handshake in the thread that accepts, where one silent client keeps everybody out, and gives a
 thread to each client before it has said a word. Here a client waits among the idle connections until it speaks, for the
 handshake and again until its request has arrived, so that strangers who say nothing, or little at a time, cost a
-descriptor each, and a limited number.
+descriptor and some memory each, and a limited number.
 """
 
 import logging
@@ -21,7 +21,7 @@ from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Server
 
-from control_plane.http.streams import MAX_HEADER_BYTES, MOST_BODY_AHEAD_BYTES, Reader, make_file
+from control_plane.http.streams import MAX_HEADER_BYTES, Reader, make_file
 from shared.errors import Unavailable
 
 WsgiApp = Callable[..., Iterable[bytes]]
@@ -34,6 +34,7 @@ _PIECE_BYTES = 1 << 20
 _ASKED, _ASKED_S = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 5.0
 _ANSWERED = b"HTTP/1.1"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nthis door speaks HTTPS\n"
 
 
@@ -71,9 +72,10 @@ class _Request(HTTPRequest):
         length, reader = self.inheaders.get(b"Content-Length", b"0"), self.conn.rfile
         if reader.is_strangers and self.chunked_read:
             self.simple_response("411 Length Required", "A body needs a Content-Length.")
-        elif not length.isdigit() or (reader.is_strangers and len(reader.held) < int(length) <= MOST_BODY_AHEAD_BYTES):
+        elif not length.isdigit() or (reader.is_strangers and len(reader.held) < int(length) <= reader.most_body_bytes):
             self.simple_response("400 Bad Request", "Malformed Content-Length Header.")
         else:
+            self.close_connection |= self.server.answers_once
             return True
         return False
 
@@ -107,6 +109,7 @@ class _Connection(HTTPConnection):
 
     def __init__(self, server: "_Server", near: socket, _make_file: object) -> None:
         super().__init__(server, near, make_file)
+        self.rfile.most_body_bytes = server.most_body_ahead_bytes
         self.waits_since = monotonic()  # for its first answer, or since its last
         self._begun: float | None = None  # since when a request has been arriving
 
@@ -114,33 +117,38 @@ class _Connection(HTTPConnection):
         """Do the next thing that the client's bytes allow; True keeps the connection until more arrive."""
         if isinstance(self.socket, ssl.SSLSocket) and not self.is_secured:
             return self._shake_hands(self.socket)
-        if self.rfile.is_strangers:
-            try:
-                if not self._has_arrived():
-                    return self._may_take_longer()
-            except OSError:
-                return False
+        try:
+            if self.rfile.is_strangers and not self._has_arrived():
+                return self._may_take_longer()
+        except OSError:
+            return False
         keep: bool = super().communicate()  # type: ignore[no-untyped-call]  # its stub says nothing
         self.waits_since, self._begun = monotonic(), None
         return keep
 
     def _has_arrived(self) -> bool:
         self.socket.settimeout(0)
-        try:
-            return self.rfile.read_ahead()
-        finally:
-            self.socket.settimeout(self.server.timeout)
+        if not self.rfile.read_ahead():
+            return False
+        self.socket.settimeout(self.server.timeout)
+        return True
 
     def _may_take_longer(self) -> bool:
-        now = monotonic()
-        if self._begun is None and self.rfile.held:
+        """Say what is to be said to whoever has begun a request, as far as it goes out at once. Raises OSError."""
+        arriving, now = self.rfile.next, monotonic()
+        if self._begun is None and arriving.held:
             self._begun = now
-        if self._begun is None or now - self._begun <= self.server.timeout:
-            return True
-        self.wfile.write(_TOO_SLOW)
-        return False
+        if self._begun is not None and now - self._begun > self.server.timeout:
+            self.socket.send(_TOO_SLOW)
+            return False
+        if arriving.expects_go_ahead:
+            arriving.expects_go_ahead = False
+            self.socket.send(_GO_AHEAD)
+        return True
 
     def _shake_hands(self, secured: ssl.SSLSocket) -> bool:
+        if monotonic() - self.waits_since > self.server.timeout:
+            return False
         secured.settimeout(0)
         try:
             secured.do_handshake()
@@ -165,6 +173,8 @@ class _Connection(HTTPConnection):
 class _Server(Server):
     ConnectionClass = _Connection
     name: str
+    most_body_ahead_bytes: int
+    answers_once: bool
     _connections: ConnectionManager
 
     def process_conn(self, conn: _Connection) -> None:
@@ -218,13 +228,20 @@ class Door:
         context: ssl.SSLContext | None,
         *,
         max_body_bytes: int,
+        most_body_ahead_bytes: int = 64 << 10,
+        answers_once: bool = False,
         threads: int = 8,
         timeout_s: int = 60,
     ) -> None:
-        """Raises DoorNotOpened."""
+        """`most_body_ahead_bytes`: up to there no thread waits for a stranger's body. `answers_once`: nor does one wait
+        until a stranger has read the answers before, for each gets one and is let go.
+
+        Raises DoorNotOpened.
+        """
         self.name = name
         self._server = _Server((host, port), app, numthreads=threads, timeout=timeout_s, request_queue_size=64)
         self._server.name, self._server.server_name = name, "leadglass"
+        self._server.most_body_ahead_bytes, self._server.answers_once = most_body_ahead_bytes, answers_once
         self._server.max_request_header_size = MAX_HEADER_BYTES
         self._server.max_request_body_size = max_body_bytes
         self._server.keep_alive_conn_limit = _MAX_CONNECTIONS

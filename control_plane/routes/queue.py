@@ -164,9 +164,10 @@ class RouteQueue:
         self._updated(update(RouteItem).where(*unknown).values(state=State.UNKNOWN_ROUTE.value, why=why))
         self._updated(update(RouteItem).where(*again).values(state=State.WAITING.value, why=""))
 
-    def resume(self) -> None:
-        """Try every route at once that rests: policy may have named another peer."""
-        self._updated(update(RouteState).where(RouteState.next_try.is_not(None)).values(next_try=None))
+    def resume(self, route: str | None = None) -> None:
+        """Try a route at once that rests, or every one: policy may have named another peer."""
+        resting = update(RouteState).where(RouteState.next_try.is_not(None))
+        self._updated((resting if route is None else resting.where(RouteState.route == route)).values(next_try=None))
 
     def retry(self, route: str, happening: Callable[[int], Happening]) -> int:
         """Let everything that was refused on a route try again now; return how many. Raises RouteUnknown."""

@@ -119,7 +119,7 @@ class RouteService:
             self._queue.recover(worker.name)
         if self.route(worker.name) != route:
             # What failed by the policy before says nothing of this one, which had perhaps been published by then.
-            self._queue.resume()
+            self._queue.resume(worker.name)
             worker.changed.set()
         return again
 

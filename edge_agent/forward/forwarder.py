@@ -118,7 +118,7 @@ class Forwarder:
             self._queue.recover(worker.name)
         if self._route(worker.name) != route:
             # What failed by the policy before says nothing of this one, which had perhaps been taken up by then.
-            self._queue.resume()
+            self._queue.resume(worker.name)
             worker.changed.set()
 
     def _route(self, name: str) -> Route | None:

@@ -256,10 +256,13 @@ class ForwardQueue:
                 names,
             )
 
-    def resume(self) -> None:
-        """Try every route at once that rests: policy may have named another peer."""
+    def resume(self, route: str | None = None) -> None:
+        """Try a route at once that rests, or every one: policy may have named another peer."""
         with self._database.transaction() as connection:
-            connection.execute("UPDATE forward_route SET next_try = NULL WHERE next_try IS NOT NULL")
+            connection.execute(
+                "UPDATE forward_route SET next_try = NULL WHERE next_try IS NOT NULL AND route = coalesce(?, route)",
+                (route,),
+            )
 
     def retry(self, route: str, person: str) -> int:
         """Let everything that was refused on a route try again now; return how many. Raises RouteUnknown."""

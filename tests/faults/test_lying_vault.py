@@ -20,7 +20,8 @@ def test_no_lie_of_the_vault_lets_go_of_an_object(centre: Vault, enrolled: Agent
             agent.wait_until(lambda: centre.lies > before)  # noqa: B023  called at once
             agent.wait_until(lambda: agent.status().refused >= told)  # noqa: B023  called at once
             # The last may have been acknowledged a moment ago, and be registered in another.
-            agent.wait_until(lambda: agent.status().waiting == 3)
+            agent.wait_until(lambda: agent.status().captured == 3)
+            assert agent.status().waiting == 3
             agent.killed()
     assert not centre.objects
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from control_plane.http.serving import Door, WsgiApp
-from control_plane.http.streams import MAX_HEADER_BYTES, has_arrived, make_file
+from control_plane.http.streams import MAX_HEADER_BYTES, Arriving, make_file
 from tests.fakes.dicom_pki import self_signed
 
 BODY, NEXT = bytes(range(256)) * 1000, b"GET /next HTTP/1.1\r\n"
@@ -122,26 +122,41 @@ def test_an_answer_of_several_pieces_comes_whole_and_the_next_one_after_it(tmp_p
 
 
 HEAD = b"PUT / HTTP/1.1\r\nHost: h\r\n"
+REQUESTS = [
+    (b"", False),
+    (b"GET / HTTP/1.1\r\n", False),
+    (HEAD + b"\r", False),
+    (HEAD + b"\r\n", True),
+    (HEAD + b"content-LENGTH: 3\r\n\r\n12", False),
+    (HEAD + b"content-LENGTH: 3\r\n\r\n123", True),
+    (HEAD + b"Content-Length: 3\r\nContent-Length: 0\r\n\r\n12", False),
+    (HEAD + b"Content-Length: 100\r\n\r\n", False),
+    (HEAD + b"Content-Length: 101\r\n\r\n", True),
+    (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", True),
+    (HEAD + b"X: content-length: 3\r\n\r\n", True),
+    (b"GET / HTTP/1.1\n", True),
+    (b"x" * (MAX_HEADER_BYTES + 256), False),
+    (b"x" * (MAX_HEADER_BYTES + 257), True),
+]
 
 
-@pytest.mark.parametrize(
-    "held, arrived",
-    [
-        (b"", False),
-        (b"GET / HTTP/1.1\r\n", False),
-        (HEAD + b"\r", False),
-        (HEAD + b"\r\n", True),
-        (HEAD + b"content-LENGTH: 3\r\n\r\n12", False),
-        (HEAD + b"content-LENGTH: 3\r\n\r\n123", True),
-        (HEAD + b"Content-Length: 3\r\nContent-Length: 0\r\n\r\n12", False),
-        (HEAD + b"Content-Length: 65536\r\n\r\n", False),
-        (HEAD + b"Content-Length: 65537\r\n\r\n", True),
-        (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", True),
-        (HEAD + b"X: content-length: 3\r\n\r\n", True),
-        (b"GET / HTTP/1.1\n", True),
-        (b"x" * MAX_HEADER_BYTES, False),
-        (b"x" * (MAX_HEADER_BYTES + 1), True),
-    ],
-)
-def test_a_request_has_arrived_when_nothing_of_it_is_to_be_waited_for(held: bytes, arrived: bool) -> None:
-    assert has_arrived(held) is arrived
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+@pytest.mark.parametrize("sent, arrived", REQUESTS)
+def test_a_request_has_arrived_when_nothing_of_it_is_to_be_waited_for(sent: bytes, arrived: bool, at_once: int) -> None:
+    arriving = Arriving(100)
+    for start in range(0, len(sent), at_once):
+        assert not arriving.has_arrived
+        arriving.came(sent[start : start + at_once])
+
+    assert arriving.has_arrived is arrived
+    assert arriving.held == sent
+
+
+def test_who_asks_whether_to_send_a_body_is_told_to_go_ahead(tmp_path: Path) -> None:
+    """RFC 9110 section 10.1.1: whoever waits to be told would wait until it is too late."""
+    with connected(tmp_path, says_how_long_it_was) as one:
+        one.sendall(b"PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert one.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        one.sendall(b"123")
+        answer = b"".join(iter(lambda: one.recv(1), b"3"))
+    assert b"HTTP/1.1 200 OK" in answer
