@@ -21,6 +21,7 @@ _SERVICE_ACTIONS = {
     Technique.SCSI_SANITIZE_BLOCK: 2,
     Technique.SCSI_SANITIZE_CRYPTO: 3,
 }
+_TOLD_BEFORE = 3  # what a drive has to say first of other things, each once
 _SUPPORTED = re.compile(
     rb"^ *Command (is )?(?P<how>supported \[[^\]\n]+\]|NOT supported|not currently available)", re.M
 )
@@ -53,10 +54,17 @@ class ScsiSanitizer:
         self._rescan = drive.sysfs / "device" / "rescan"
 
     def status(self) -> Status:
+        said = self._sense()
+        for _ in range(_TOLD_BEFORE):
+            if said.is_told_once:
+                said = self._sense()
+        return said.status
+
+    def _sense(self) -> sense.Sense:
         answer = self._tools.run("sg_requests", "--raw", self._node)
         if answer.code != 0 and not answer.out:
             raise Unavailable(f"the drive does not answer REQUEST SENSE: {answer.words}")
-        return sense.parse(answer.out).status
+        return sense.parse(answer.out)
 
     def start(self) -> str:
         answer = self._tools.run("sg_sanitize", *self._arguments, "--early", "--quick", self._node)

@@ -11,7 +11,7 @@ from shared.errors import Malformed
 
 _WHAT = "answer of sg_requests --raw"
 _FIXED, _DESCRIPTOR = {0x70, 0x71}, {0x72, 0x73}
-_NO_SENSE, _NOT_READY, _MEDIUM_ERROR = 0, 2, 3
+_NO_SENSE, _NOT_READY, _ILLEGAL_REQUEST, _UNIT_ATTENTION = 0, 2, 5, 6
 _SANITIZE_IN_PROGRESS = (0x04, 0x1B)
 _SANITIZE_FAILED = (0x31, 0x03)
 _SPECIFIC = 0x80
@@ -22,6 +22,11 @@ class Sense:
     key: int
     code: tuple[int, int]
     progress: int | None
+
+    @property
+    def is_told_once(self) -> bool:
+        """Whether it is about an earlier command that was refused, or about a change: SPC-4 5.14, 6.39."""
+        return self.key in {_ILLEGAL_REQUEST, _UNIT_ATTENTION}
 
     @property
     def status(self) -> Status:

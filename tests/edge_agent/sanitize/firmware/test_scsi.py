@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_agent.sanitize.firmware import scsi, sense
 from edge_agent.sanitize.firmware.sanitizing import State, Status
-from edge_agent.sanitize.firmware.tools import Answer
+from edge_agent.sanitize.firmware.tools import Answer, Tools
 from edge_agent.sanitize.programs import Ran
 from shared.errors import Malformed, Unavailable
 from shared.sanitization.medium import MediumKind
@@ -68,6 +68,26 @@ def test_whatever_else_is_said_is_an_end_a_failure_or_no_state_at_all(
     else:
         with pytest.raises(Malformed):
             _ = said.status
+
+
+REFUSED_BEFORE, RESET, NOTHING = (5, (0x20, 0)), (6, (0x29, 0)), (0, (0, 0))
+
+
+@pytest.mark.parametrize("first", [[REFUSED_BEFORE], [RESET], [RESET, REFUSED_BEFORE, RESET]])
+def test_what_a_drive_has_to_say_of_something_else_is_heard_out(first: list[tuple[int, tuple[int, int]]]) -> None:
+    assert told([*first, (3, (0x31, 3))]).state is State.FAILED
+    assert told([*first, NOTHING]).state is State.IDLE
+
+
+def test_a_drive_that_never_says_how_it_is_is_not_taken_for_idle() -> None:
+    with pytest.raises(Malformed, match="sense key 5, code 20h/00h is no state of a sanitize"):
+        told([REFUSED_BEFORE] * 10)
+
+
+def told(answers: list[tuple[int, tuple[int, int]]]) -> Status:
+    said = iter(answers)
+    tools = Tools(lambda _command, _timeout_s=30.0, /: Ran(0, fixed(*next(said), None), b""))
+    return scsi.ScsiSanitizer(Technique.SCSI_SANITIZE_BLOCK, of(MediumKind.SCSI_DISK), tools).status()
 
 
 @given(st.binary(max_size=17))
