@@ -12,8 +12,8 @@ leaves just what it would leave on a disk.
 What a run has to say comes when it is done, and at the end what became of each. The exit code is pytest's own, the
 worst of all. A few tests that failed while others had the processors are tried again when nothing else runs, each
 once. Those that pass then are *unsteady*: named at the end, with what was wrong the first time above, and to be mended
-though the run is not failed for them. None of NEVER_UNSTEADY, where images and drives are taken through faults: what is
-lost once in thirty runs is lost.
+though the run is not failed for them. None of NEVER_UNSTEADY, where images are taken through faults: what is lost once
+in thirty runs is lost.
 """
 
 import json
@@ -38,7 +38,7 @@ RUNS = (
 ON_DISK = {
     "tests/lab", "tests/lab/wiping", "tests/lab/installed", "tests/scenarios", "tests/contracts", "tests/faults",
 }  # fmt: skip
-NEVER_UNSTEADY = {"tests/faults", "tests/lab/wiping"}
+NEVER_UNSTEADY = {"tests/faults"}
 _MOST_UNSTEADY = 3  # more than that is no accident
 _AT_ONCE = 4
 _MEMORY_KIB = 8 << 20

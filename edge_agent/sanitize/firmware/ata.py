@@ -10,6 +10,7 @@ from dataclasses import replace
 from edge_agent.sanitize.drive import Drive, Watch
 from edge_agent.sanitize.firmware import ata_identify
 from edge_agent.sanitize.firmware.ata_identify import Identity, Security
+from edge_agent.sanitize.firmware.capacity import have_it_asked_again
 from edge_agent.sanitize.firmware.ending import done, ended
 from edge_agent.sanitize.firmware.sanitizing import State, Status, limit_s
 from edge_agent.sanitize.firmware.tools import Answer, NoAnswer, Tools
@@ -75,6 +76,7 @@ class AtaSanitizer:
 
     def __init__(self, technique: Technique, drive: Drive, tools: Tools) -> None:
         self._arguments, self._node, self._tools = SANITIZES[technique], str(drive.node), tools
+        self._drive = drive
 
     def status(self) -> Status:
         return parse_status(self._tools.run("hdparm", "--sanitize-status", self._node))
@@ -90,7 +92,8 @@ class AtaSanitizer:
         return record == _ENDED_WELL
 
     def settle(self) -> None:
-        """Nothing to do: the kernel keeps the size of an ATA drive."""
+        # Of a drive at its own controller the kernel keeps the size; one behind a bridge is a SCSI drive to it.
+        have_it_asked_again(self._drive)
 
 
 class SecureErase:

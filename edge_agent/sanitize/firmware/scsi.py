@@ -1,10 +1,10 @@
 """SCSI and SAS: sanitize, by sg3-utils. The drive keeps no log: that it was seen at work is all that proves it."""
 
 import re
-from contextlib import suppress
 
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.firmware import sense
+from edge_agent.sanitize.firmware.capacity import have_it_asked_again
 from edge_agent.sanitize.firmware.sanitizing import Status
 from edge_agent.sanitize.firmware.tools import Answer, Tools
 from shared.errors import Malformed, Unavailable
@@ -51,7 +51,7 @@ class ScsiSanitizer:
 
     def __init__(self, technique: Technique, drive: Drive, tools: Tools) -> None:
         self._arguments, self._node, self._tools = SANITIZES[technique], str(drive.node), tools
-        self._rescan = drive.sysfs / "device" / "rescan"
+        self._drive = drive
 
     def status(self) -> Status:
         said = self._sense()
@@ -78,6 +78,4 @@ class ScsiSanitizer:
         return record != ""
 
     def settle(self) -> None:
-        """A drive at a sanitize tells no capacity, and the kernel takes it for empty until it asks again."""
-        with suppress(OSError):
-            self._rescan.write_text("1", encoding="ascii")
+        have_it_asked_again(self._drive)

@@ -16,7 +16,7 @@ from shared.errors import Malformed, Unavailable
 from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import StepOutcome
 from shared.sanitization.technique import Technique
-from tests.edge_agent.sanitize.firmware.drives import ScsiDrive, commands_to, of
+from tests.edge_agent.sanitize.firmware.drives import AtaDrive, ScsiDrive, commands_to, of
 from tests.fakes.watch import Watched
 
 # Recorded in the lab: QEMU's scsi-hd takes no sanitize, and sg_sanitize of sg3-utils 1.46 ends with 0.
@@ -124,11 +124,21 @@ def test_a_command_that_the_host_adapter_could_not_hand_over_is_refused_whatever
     assert NOT_HANDED_OVER.code == 0, "control: by exit code it was done"
 
 
-def test_the_kernel_is_had_to_ask_for_the_capacity_again_that_a_busy_drive_does_not_tell(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind, technique, model",
+    [
+        (MediumKind.SCSI_DISK, Technique.SCSI_SANITIZE_BLOCK, ScsiDrive()),
+        (MediumKind.ATA_SSD, Technique.ATA_SANITIZE_BLOCK, AtaDrive()),  # perhaps behind a bridge
+    ],
+    ids=["scsi", "ata"],
+)
+def test_the_kernel_is_had_to_ask_for_the_capacity_again_that_a_busy_drive_does_not_tell(
+    tmp_path: Path, kind: MediumKind, technique: Technique, model: ScsiDrive | AtaDrive
+) -> None:
     (tmp_path / "device").mkdir()
-    drive = replace(of(MediumKind.SCSI_DISK), sysfs=tmp_path)
-    commands = commands_to(ScsiDrive())
+    drive = replace(of(kind), sysfs=tmp_path)
+    commands = commands_to(model)
 
-    commands.run(commands.begin(Technique.SCSI_SANITIZE_BLOCK, drive), drive, Watched())
+    commands.run(commands.begin(technique, drive), drive, Watched())
 
     assert (tmp_path / "device" / "rescan").read_text() == "1"
