@@ -62,10 +62,8 @@ def run(options: Namespace) -> int:
     # Before the database is opened, which may bring it to a newer schema.
     with folders.sole_use():
         settings = _settings(options, folders)
-        gc.disable()  # nearly all that an import makes stays
         from control_plane.app import ControlPlane  # takes longer than to see that it cannot be run
 
-        gc.enable()
         centre = ControlPlane(settings, clock)
         first_start.remember_host(folders, settings.host)
         centre.start()

@@ -48,7 +48,7 @@ class Arriving:
         if self._whole_bytes is None and (end := _HEADERS_END.search(self.held, start)) is not None:
             body = max(map(int, _LENGTH.findall(self.held, 0, end.start())), default=0)
             is_waited_for = body <= self._most_body_bytes
-            self._whole_bytes = end.end() + body * is_waited_for
+            self._whole_bytes = end.end() + (body if is_waited_for else 0)
             self.expects_go_ahead = is_waited_for and _EXPECTS.search(self.held, 0, end.start()) is not None
 
 

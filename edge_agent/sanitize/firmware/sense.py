@@ -25,8 +25,8 @@ class Sense:
 
     @property
     def is_told_once(self) -> bool:
-        """Whether it is about an earlier command that was refused, or about a change: SPC-4 5.14, 6.39."""
-        return self.key in {_ILLEGAL_REQUEST, _UNIT_ATTENTION}
+        """Whether it is about an earlier command that was refused, or about a change, and no failure of a sanitize."""
+        return self.key in {_ILLEGAL_REQUEST, _UNIT_ATTENTION} and self.code != _SANITIZE_FAILED
 
     @property
     def status(self) -> Status:

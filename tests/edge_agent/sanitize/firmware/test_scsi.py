@@ -79,6 +79,11 @@ def test_what_a_drive_has_to_say_of_something_else_is_heard_out(first: list[tupl
     assert told([*first, NOTHING]).state is State.IDLE
 
 
+@pytest.mark.parametrize("key", [5, 6])
+def test_a_failure_counts_though_it_is_told_once(key: int) -> None:
+    assert told([(key, (0x31, 3)), NOTHING]).state is State.FAILED
+
+
 def test_a_drive_that_never_says_how_it_is_is_not_taken_for_idle() -> None:
     with pytest.raises(Malformed, match="sense key 5, code 20h/00h is no state of a sanitize"):
         told([REFUSED_BEFORE] * 10)
