@@ -187,6 +187,22 @@ def two_series(today: CoverageDay) -> list[Image]:
     return [*series_of(today.day, 3), *series_of(today.day, 3)]
 
 
+def test_a_comparison_that_found_no_thread_holds_up_no_other(
+    today: CoverageDay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(_thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    runs = today.runs()
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            runs.start(today.day)
+
+    assert not runs.is_running
+    runs.stop()
+
+
 def test_one_ae_title_at_two_sites_is_compared_for_both_of_them(today: CoverageDay) -> None:
     there = series_of(today.day, 2, station="CTSOUTH")
     today.modalities = (CT1, replace(CT1, station=Station("CT", "CTSOUTH")))

@@ -154,6 +154,34 @@ def test_what_a_slow_broker_says_of_an_earlier_list_is_not_taken_for_an_answer_t
             broker.stop()
 
 
+ONCE = """#!/usr/bin/env -S --default-signal=HUP sh
+if [ "$1" = -h ]; then echo mosquitto version 2.0.18; exit 3; fi
+trap 'echo Reloading config. >&2; trap "" HUP' HUP
+echo mosquitto version 2.0.18 running >&2
+while :; do sleep 0.02; done
+"""
+
+
+def test_what_a_broker_says_to_somebody_else_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("control_plane.fleet.broker._STOP_S", 1.0)
+    with TemporaryDirectory(prefix="once-") as folder:
+        Path(folder).chmod(0o755)
+        program = Path(folder) / "mosquitto"
+        program.write_text(ONCE)
+        program.chmod(0o755)
+        broker = ManagedBroker(tmp_path / "broker", program, 0, b"", b"", b"")
+        broker.start()
+        try:
+            assert broker._process is not None
+            broker._process.send_signal(signal.SIGHUP)
+            assert eventually(lambda: broker._said == 1)
+
+            with pytest.raises(BrokerUnavailable, match="did not read its rules again"):
+                broker.tell_revoked(b"list\n", "")
+        finally:
+            broker.stop()
+
+
 # ---- what does not start
 
 

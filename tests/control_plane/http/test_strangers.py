@@ -5,7 +5,9 @@ import socket
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
 from http.client import HTTPConnection
+from pathlib import Path
 from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import EnrolmentRequest
 from tests.control_plane.http.conftest import Answer, Open
 from tests.control_plane.http.test_doors import csr, issue_code, problem
+from tests.fakes.dicom_pki import self_signed
 
 _BEGUN_HANDSHAKE = bytes.fromhex("1603010200")
 
@@ -285,6 +288,31 @@ def test_who_drips_a_request_has_as_long_as_a_silent_one_and_no_longer() -> None
         assert said.startswith(b"HTTP/1.1 408")
     finally:
         door.close()
+
+
+def test_who_drips_a_handshake_has_no_longer(tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path, "door", ends=timedelta(days=1)).chain)
+    door = Door("hurried", never_reads, "127.0.0.1", 0, context, max_body_bytes=1, threads=1, timeout_s=1)
+    door.open()
+    try:
+        with socket.create_connection(("127.0.0.1", door.port)) as stranger:
+            stranger.settimeout(0.1)
+            stranger.sendall(_BEGUN_HANDSHAKE)
+            assert any(is_closed(stranger) for _ in range(100))
+    finally:
+        door.close()
+
+
+def is_closed(stranger: socket.socket) -> bool:
+    """Send one byte more of a greeting, and say whether that was one too many."""
+    try:
+        stranger.sendall(b"\0")
+        return stranger.recv(1) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_a_port_that_is_taken_is_named_with_its_door() -> None:
